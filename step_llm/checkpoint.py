@@ -1,0 +1,248 @@
+"""Checkpoints: a trained model as a folder, written so that nothing is ever half there.
+
+A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the sizes), the tokenizer,
+``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
+written under another name and renamed when it is complete. A run folder holds checkpoints, and
+``run.json`` that names the last and the best of them; that file is replaced in one step too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from mindspore import Tensor
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from step_llm.config import TransformerConfig
+from step_llm.transformer import Transformer
+from step_llm.vocabulary import TokenizerPair
+
+__all__ = [
+    "CheckpointError",
+    "find_checkpoint",
+    "load_model",
+    "load_weights",
+    "read_run",
+    "read_state",
+    "save_checkpoint",
+    "write_run",
+]
+
+_RUN = "run.json"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read, and why, in one line."""
+
+
+def weights_of(model) -> dict:
+    """The weights of a cell by their path in it, as NumPy arrays; a shared weight once."""
+    return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def save_checkpoint(
+    folder: str | Path,
+    model: Transformer,
+    tokenizers: TokenizerPair,
+    optimizer=None,
+    state: dict | None = None,
+    weights: dict | None = None,
+) -> Path:
+    """Write a checkpoint folder; it appears under its name only when it is complete.
+
+    Args:
+        folder: where; replaced if it exists.
+        model, tokenizers: what to save.
+        optimizer: a ``mindspore.nn.Optimizer``, to be able to go on training.
+        state: what else to remember; must fit into JSON.
+        weights: saved in place of the model's own (an average of several, for example).
+
+    Returns:
+        the folder.
+
+    Raises:
+        CheckpointError: a weight that is not finite, or a folder that cannot be written (no right,
+            no space). What was there before stays as it was.
+    """
+    folder = Path(folder)
+    weights = weights_of(model) if weights is None else weights
+    for name, value in weights.items():
+        if not np.isfinite(value).all():
+            raise CheckpointError(f"{name} has values that are not finite; {folder} is not written")
+    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(weights, str(partial / "model.safetensors"))
+        _write_json(partial / "config.json", model.config.to_dict())
+        tokenizers.save(partial)
+        if optimizer is not None:
+            save_file(_optimizer_state(model, optimizer), str(partial / "optimizer.safetensors"))
+        _write_json(partial / "state.json", state or {})
+        for path in partial.iterdir():
+            _flush(path)
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+            folder.rename(old)
+            partial.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write the checkpoint {folder}: {error}; earlier checkpoints are untouched"
+        ) from error
+    return folder
+
+
+def load_model(folder: str | Path) -> tuple[Transformer, TokenizerPair]:
+    """Read the model and its tokenizers from a checkpoint, or from the best one of a run.
+
+    Raises:
+        CheckpointError: nothing there, a damaged or truncated file, or weights of another shape.
+    """
+    folder = find_checkpoint(folder)
+    try:
+        config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+        tokenizers = TokenizerPair.load(folder)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
+    sizes = (len(tokenizers.source), len(tokenizers.target))
+    if sizes != (config.source_vocab_size, config.target_vocab_size):
+        raise CheckpointError(
+            f"{folder}: the tokenizers have {sizes[0]} and {sizes[1]} tokens, but the model was "
+            f"made for {config.source_vocab_size} and {config.target_vocab_size}"
+        )
+    model = Transformer(config)
+    load_weights(folder, model)
+    model.set_train(False)
+    return model, tokenizers
+
+
+def load_weights(folder: str | Path, model: Transformer, optimizer=None) -> None:
+    """Read a checkpoint's weights, and the optimizer's state, into objects that exist.
+
+    Raises:
+        CheckpointError: a file that is missing, damaged or truncated, or tensors that are missing,
+            unexpected or of another shape, each named. Then nothing has been changed.
+    """
+    folder = Path(folder)
+    found = _read_tensors(folder / "model.safetensors")
+    wanted = dict(model.parameters_and_names())
+    pairs = _match(folder / "model.safetensors", found, wanted)
+    if optimizer is not None:
+        found = _read_tensors(folder / "optimizer.safetensors")
+        pairs += _match(folder / "optimizer.safetensors", found, _own_parameters(model, optimizer))
+    for parameter, value in pairs:
+        parameter.set_data(Tensor(value))
+
+
+def read_state(folder: str | Path) -> dict:
+    """The ``state`` that ``save_checkpoint`` was given.
+
+    Raises:
+        CheckpointError: no such file, or a damaged one.
+    """
+    try:
+        return _read_json(Path(folder) / "state.json")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
+
+
+def find_checkpoint(folder: str | Path, which: str = "best") -> Path:
+    """The folder itself if it is a checkpoint, else the best (or "last") one of the run in it.
+
+    Raises:
+        CheckpointError: neither a checkpoint nor a run, or a run without that checkpoint.
+    """
+    folder = Path(folder)
+    if (folder / "model.safetensors").is_file():
+        return folder
+    run = read_run(folder)
+    if which not in run:
+        raise CheckpointError(
+            f"{folder} holds no checkpoint; expected a folder that `step_llm train --out` has made"
+        )
+    return folder / run[which]
+
+
+def read_run(folder: str | Path) -> dict:
+    """Which checkpoints of a run are "last" and "best", by their folder; empty if there is none."""
+    path = Path(folder) / _RUN
+    if not path.exists():
+        return {}
+    try:
+        return _read_json(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+
+
+def write_run(folder: str | Path, run: dict) -> None:
+    """Replace what ``read_run`` reads, in one step.
+
+    Raises:
+        CheckpointError: the file cannot be written; the old one is then still whole.
+    """
+    path = Path(folder) / _RUN
+    partial = path.with_name(f".{_RUN}.partial-{os.getpid()}")
+    try:
+        _write_json(partial, run)
+        _flush(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CheckpointError(f"cannot write {path}: {error}") from error
+
+
+def _own_parameters(model, optimizer):
+    """The optimizer's own tensors (moments, step) by name, without the model's weights."""
+    weights = {id(parameter) for parameter in model.get_parameters()}
+    return {p.name: p for p in optimizer.get_parameters() if id(p) not in weights}
+
+
+def _optimizer_state(model, optimizer):
+    return {name: p.asnumpy() for name, p in _own_parameters(model, optimizer).items()}
+
+
+def _match(path, found, wanted):
+    problems = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
+    problems += [f"{name} is unexpected" for name in sorted(set(found) - set(wanted))]
+    problems += [
+        f"{name} has shape {found[name].shape}, expected {tuple(wanted[name].shape)}"
+        for name in sorted(set(found) & set(wanted))
+        if tuple(found[name].shape) != tuple(wanted[name].shape)
+    ]
+    if problems:
+        shown = "; ".join(problems[:5])
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise CheckpointError(f"{path} does not fit the model: {shown}{more}")
+    return [(wanted[name], value) for name, value in found.items()]
+
+
+def _read_tensors(path):
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}; the checkpoint is not complete")
+    try:
+        return load_file(str(path))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
+
+
+def _read_json(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _flush(path):
+    """Make sure that a file's bytes are on the disk before its folder gets its final name."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,443 @@
+"""Training: one compiled step, a loop over epochs, validation, and checkpoints that survive a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+from safetensors.numpy import load_file
+from tqdm.auto import tqdm
+
+from step_llm._runtime import graph_mode
+from step_llm.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_weights,
+    read_run,
+    read_state,
+    save_checkpoint,
+    write_run,
+)
+from step_llm.data import Batches, EncodedPairs, ParallelText
+from step_llm.loss import label_smoothed_cross_entropy
+from step_llm.metrics import score
+from step_llm.plots import plot_history
+from step_llm.schedule import paper_peak, warmup_learning_rate
+from step_llm.transformer import Transformer
+from step_llm.translator import Translator
+from step_llm.vocabulary import TokenizerPair
+
+__all__ = ["EvaluationStep", "Trainer", "TrainingConfig", "TrainingDiverged", "TrainStep"]
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not finite any more; says at which step and learning rate."""
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained; what it is, stands in ``TransformerConfig``.
+
+    Args:
+        epochs: passes over the training text.
+        batch_tokens: positions in a batch, for each side.
+        buckets: lengths to which sentences are padded.
+        warmup_steps: updates until the learning rate is at its peak.
+        peak_learning_rate: None gives the paper's (D · warmup_steps)^(−1/2).
+        label_smoothing: ε of the loss.
+        clip_norm: the gradient's greatest allowed global norm.
+        patience: stop after so many epochs without a better validation BLEU; 0 never stops early.
+        average: the averaged checkpoint is the mean of the last so many epochs' weights.
+        save_every: also save a checkpoint every so many updates, not only after each epoch.
+        seed: of the initial weights, the order of the batches, and dropout.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    epochs: int = 10
+    batch_tokens: int = 2400
+    buckets: tuple = (12, 14, 16, 18, 21, 25, 33, 64)
+    warmup_steps: int = 400
+    peak_learning_rate: float | None = None
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0
+    patience: int = 0
+    average: int = 5
+    save_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self):
+        object.__setattr__(self, "buckets", tuple(self.buckets))
+        for name in ("epochs", "batch_tokens", "warmup_steps", "average", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise ValueError(f"label_smoothing is {self.label_smoothing}; expected [0, 1)")
+        for name in ("peak_learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0.0:
+                raise ValueError(f"{name} is {value}; expected more than 0")
+        if self.patience < 0:
+            raise ValueError(f"patience is {self.patience}; expected 0 (never stop early) or more")
+
+
+class TrainStep(nn.Cell):
+    """One update in one compiled graph: forward, loss, gradient, clipping, Adam.
+
+    Args:
+        model: a ``Transformer``, in training mode.
+        optimizer: over the model's weights; its learning rate is set at each call.
+        label_smoothing: ε of the loss.
+        clip_norm: gradients with a greater global norm are scaled down to it.
+
+    Shapes: source, decoder_input and labels (B, L) int32; learning_rate a float32 scalar. Returns
+    the loss per real token (nats) and the number of real target tokens.
+
+    Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"
+    (clipping).
+    """
+
+    def __init__(self, model, optimizer, label_smoothing: float, clip_norm: float):
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
+        self.clip_norm = clip_norm
+
+        def forward(source, decoder_input, labels):
+            logits = model(source, decoder_input)
+            total, tokens = label_smoothed_cross_entropy(
+                logits, labels, label_smoothing, model.pad_id
+            )
+            return total / tokens, tokens
+
+        self.value_and_grad = ms.value_and_grad(
+            forward, None, optimizer.parameters, has_aux=True
+        )
+
+    @ms.jit
+    def construct(self, source, decoder_input, labels, learning_rate):
+        (loss, tokens), gradients = self.value_and_grad(source, decoder_input, labels)
+        gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
+        ops.assign(self.optimizer.learning_rate, learning_rate)
+        loss = ops.depend(loss, self.optimizer(gradients))
+        return loss, tokens
+
+
+class EvaluationStep(nn.Cell):
+    """The plain cross-entropy of a batch in one compiled graph: its sum in nats, and real tokens."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    @ms.jit
+    def construct(self, source, decoder_input, labels):
+        logits = self.model(source, decoder_input)
+        return label_smoothed_cross_entropy(logits, labels, 0.0, self.model.pad_id)
+
+
+class Trainer:
+    """Trains a translator, and keeps in its run folder all that is needed to go on or to use it.
+
+    The run folder gets ``checkpoints/``, ``run.json`` (which checkpoint is last and best),
+    ``log.jsonl`` (a line for each update and each epoch) and ``history.png`` (the curves).
+
+    Args:
+        model, tokenizers: what is trained.
+        training, validation: the encoded pairs.
+        validation_text: the same sentences as text, for BLEU.
+        config: how to train.
+        folder: the run folder.
+        notes: kept in every checkpoint's state (the corpus's name, for example).
+        progress: show progress bars.
+
+    Raises:
+        CheckpointError: the run folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizers: TokenizerPair,
+        training: EncodedPairs,
+        validation: EncodedPairs,
+        validation_text: ParallelText,
+        config: TrainingConfig,
+        folder: str | Path,
+        notes: dict | None = None,
+        progress: bool = True,
+    ):
+        self.model = model
+        self.tokenizers = tokenizers
+        self.config = config
+        self.folder = Path(folder)
+        self.notes = notes or {}
+        self.progress = progress
+        self.validation_text = validation_text
+        self.batches = Batches(training, config.buckets, config.batch_tokens, seed=config.seed)
+        # Two shapes are enough here: a forward pass is cheap, compiling one is not.
+        self.validation_batches = Batches(
+            validation,
+            sorted({config.buckets[len(config.buckets) // 2], config.buckets[-1]}),
+            max(config.batch_tokens, 2 * config.buckets[-1]),
+            shuffle=False,
+        )
+        self.peak = config.peak_learning_rate or paper_peak(
+            model.config.d_model, config.warmup_steps
+        )
+        self.optimizer = nn.Adam(
+            model.trainable_params(), learning_rate=self.peak, beta1=0.9, beta2=0.98, eps=1e-9
+        )
+        self.train_step = TrainStep(
+            model, self.optimizer, config.label_smoothing, config.clip_norm
+        )
+        self.evaluation_step = EvaluationStep(model)
+        self.translator = Translator(model, tokenizers)
+        # Where training stands. ``batch`` is the number of batches done in this epoch.
+        self.state = {
+            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "best_bleu": None, "history": [],
+        }  # fmt: skip
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            probe = self.folder / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise CheckpointError(f"cannot write to the run folder {folder}: {error}") from error
+
+    def resume(self) -> bool:
+        """Go back to the last checkpoint of the run folder. False if it has none yet.
+
+        Raises:
+            CheckpointError: a damaged checkpoint, or one of another shape.
+        """
+        if not read_run(self.folder):
+            return False
+        checkpoint = find_checkpoint(self.folder, "last")
+        load_weights(checkpoint, self.model, self.optimizer)
+        self.state = read_state(checkpoint)["training"]
+        self._cut_log(self.state["step"])
+        return True
+
+    def fit(self) -> list[dict]:
+        """Train until the last epoch, or until patience ends; returns the history of the epochs.
+
+        Raises:
+            TrainingDiverged: a loss that is not finite. The last good checkpoint stands.
+            CheckpointError: a checkpoint cannot be written.
+        """
+        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream.
+        ms.set_seed(self.config.seed + self.state["step"])
+        with graph_mode():
+            while self.state["epoch"] < self.config.epochs and not self._out_of_patience():
+                self._train_epoch()
+                self._finish_epoch()
+            if self.state["history"]:
+                self._finish_run()
+        return self.state["history"]
+
+    def _train_epoch(self):
+        config, state = self.config, self.state
+        self.model.set_train(True)
+        done = state["batch"]
+        bar = tqdm(
+            total=len(self.batches),
+            initial=done,
+            desc=f"epoch {state['epoch'] + 1}/{config.epochs}",
+            unit="batch",
+            disable=not self.progress,
+            mininterval=0.5,
+        )
+        # An epoch that goes on after a resume reports the loss of its later part.
+        total_loss = total_tokens = 0.0
+        with bar:
+            for arrays in self.batches.epoch(state["epoch"], start=done):
+                started = time.perf_counter()
+                rate = warmup_learning_rate(state["step"] + 1, config.warmup_steps, self.peak)
+                loss, tokens = self.train_step(
+                    *(Tensor(a) for a in arrays), Tensor(rate, ms.float32)
+                )
+                loss, tokens = float(loss.asnumpy()), float(tokens.asnumpy())
+                if not math.isfinite(loss):
+                    raise TrainingDiverged(
+                        f"the loss is {loss} at step {state['step'] + 1} with learning rate "
+                        f"{rate:.2e}; try a lower peak learning rate or a longer warm-up. "
+                        f"The last good checkpoint is {read_run(self.folder).get('last', 'none')}"
+                    )
+                seconds = time.perf_counter() - started
+                state["step"] += 1
+                state["batch"] += 1
+                state["seconds"] += seconds
+                total_loss += loss * tokens
+                total_tokens += tokens
+                self._log(
+                    event="step", step=state["step"], epoch=state["epoch"] + 1,
+                    loss=round(loss, 5), learning_rate=rate, tokens=int(tokens),
+                    tokens_per_second=round(tokens / seconds),
+                )  # fmt: skip
+                bar.set_postfix_str(
+                    f"loss {total_loss / total_tokens:.3f}, lr {rate:.1e}, "
+                    f"{tokens / seconds:,.0f} tokens/s",
+                    refresh=False,
+                )
+                bar.update()
+                if state["step"] % config.save_every == 0 and state["batch"] < len(self.batches):
+                    self._save("last")
+        self._train_loss = total_loss / max(total_tokens, 1.0)
+
+    def _finish_epoch(self):
+        state = self.state
+        started = time.perf_counter()
+        validation_loss = self.validation_loss()
+        hypotheses = self.translator.translate(list(self.validation_text.source))
+        bleu = score(hypotheses, self.validation_text.target).bleu
+        state["seconds"] += time.perf_counter() - started
+        state["epoch"] += 1
+        state["batch"] = 0
+        entry = {
+            "epoch": state["epoch"],
+            "step": state["step"],
+            "train_loss": round(self._train_loss, 4),
+            "validation_loss": round(validation_loss, 4),
+            "validation_bleu": round(bleu, 2),
+            "seconds": round(state["seconds"], 1),
+        }
+        state["history"].append(entry)
+        is_best = state["best_bleu"] is None or bleu > state["best_bleu"]
+        if is_best:
+            state["best_bleu"] = bleu
+        self._save("last", *(["best"] if is_best else []))
+        self._log(event="epoch", **entry)
+        plot_history(state["history"], self.folder / "history.png")
+        tqdm.write(
+            f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
+            f"{entry['validation_loss']:.3f}, validation BLEU {entry['validation_bleu']:.1f} "
+            f"(greedy), {entry['seconds'] / 60:.1f} min"
+        )
+
+    def _finish_run(self):
+        """Average the last epochs' weights; the better on validation, best or average, is kept."""
+        state = self.state
+        paths = self._epoch_checkpoints()[-self.config.average :]
+        if len(paths) < 2:
+            return
+        sets = [load_file(str(path / "model.safetensors")) for path in paths]
+        mean = {
+            name: np.mean([weights[name] for weights in sets], axis=0, dtype=np.float64).astype(
+                np.float32
+            )
+            for name in sets[0]
+        }
+        own = {n: p.asnumpy().copy() for n, p in self.model.parameters_and_names()}
+        self._set_weights(mean)
+        started = time.perf_counter()
+        loss = self.validation_loss()
+        hypotheses = self.translator.translate(list(self.validation_text.source))
+        bleu = score(hypotheses, self.validation_text.target).bleu
+        state["seconds"] += time.perf_counter() - started
+        self._set_weights(own)
+        folder = self.folder / "checkpoints" / "average"
+        save_checkpoint(
+            folder, self.model, self.tokenizers, state=self._full_state(), weights=mean
+        )
+        run = read_run(self.folder)
+        run["average"] = str(folder.relative_to(self.folder))
+        if bleu >= state["best_bleu"]:
+            run["best"] = run["average"]
+        write_run(self.folder, run)
+        self._log(
+            event="average", epochs=len(paths), validation_loss=round(loss, 4),
+            validation_bleu=round(bleu, 2), seconds=round(state["seconds"], 1),
+        )  # fmt: skip
+        tqdm.write(
+            f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation BLEU "
+            f"{bleu:.1f} (best epoch: {state['best_bleu']:.1f})"
+        )
+
+    def validation_loss(self) -> float:
+        """Cross-entropy in nats per token on the validation pairs, without label smoothing."""
+        self.model.set_train(False)
+        total = tokens = 0.0
+        for arrays in self.validation_batches.epoch():
+            batch_total, batch_tokens = self.evaluation_step(*(Tensor(a) for a in arrays))
+            total += float(batch_total.asnumpy())
+            tokens += float(batch_tokens.asnumpy())
+        return total / tokens
+
+    def _out_of_patience(self):
+        scores = [entry["validation_bleu"] for entry in self.state["history"]]
+        if not self.config.patience or not scores:
+            return False
+        return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience
+
+    def _save(self, *roles):
+        name = f"step-{self.state['step']:07d}"
+        save_checkpoint(
+            self.folder / "checkpoints" / name,
+            self.model,
+            self.tokenizers,
+            self.optimizer,
+            self._full_state(),
+        )
+        run = read_run(self.folder)
+        for role in roles:
+            run[role] = f"checkpoints/{name}"
+        write_run(self.folder, run)
+        self._remove_old(run)
+
+    def _full_state(self):
+        return {
+            "training": self.state,
+            "config": dataclasses.asdict(self.config),
+            "notes": self.notes,
+            "versions": {"mindspore": ms.__version__, "python": platform.python_version()},
+        }
+
+    def _epoch_checkpoints(self):
+        """Checkpoints made at the end of an epoch that are still there, oldest first."""
+        steps = [entry["step"] for entry in self.state["history"]]
+        paths = [self.folder / "checkpoints" / f"step-{step:07d}" for step in steps]
+        return [path for path in paths if path.is_dir()]
+
+    def _remove_old(self, run):
+        """Keep what ``run`` names and what the average needs; remove the rest, and leftovers."""
+        keep = {self.folder / path for path in run.values()}
+        keep.update(self._epoch_checkpoints()[-self.config.average :])
+        for path in (self.folder / "checkpoints").iterdir():
+            if path not in keep and path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _set_weights(self, weights):
+        for name, parameter in self.model.parameters_and_names():
+            parameter.set_data(Tensor(weights[name]))
+
+    def _log(self, **entry):
+        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def _cut_log(self, step):
+        """Drop what the log tells of updates after the checkpoint; they will be made again."""
+        path = self.folder / "log.jsonl"
+        if not path.exists():
+            return
+        lines = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the line that a kill cut off
+            if entry.get("step", step + 1) <= step:
+                lines.append(line)
+        partial = path.with_name(f".log.partial-{os.getpid()}")
+        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        os.replace(partial, path)

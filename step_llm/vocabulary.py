@@ -1,0 +1,278 @@
+"""Text to token ids and back: words or byte pairs, one interface.
+
+Both kinds cut a sentence in the same way first: lower-cased, at spaces, and around punctuation.
+A piece that begins a word keeps the space before it, so joining the pieces gives the text back.
+
+    "Ein Zaun."   ->   " ein", " zaun", "."
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Regex, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer as Engine
+
+__all__ = [
+    "BOS_ID",
+    "EOS_ID",
+    "PAD_ID",
+    "UNK_ID",
+    "Tokenizer",
+    "TokenizerPair",
+    "normalise",
+    "train_tokenizers",
+]
+
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
+# Upper case, so that no text, which is lower-cased, can ever spell one of them.
+_SPECIAL = ("<PAD>", "<BOS>", "<EOS>", "<UNK>")
+_KINDS = ("bpe", "word")
+# A run of letters and digits, or one other character; either with the space before it.
+_PIECE = r" ?\w+| ?[^\w ]"
+
+
+def normalise(text: str) -> str:
+    """Lower case, composed characters (NFC), single spaces: all that tokenizing changes."""
+    return " ".join(unicodedata.normalize("NFC", text.lower()).split())
+
+
+class Tokenizer:
+    """Sentences to lists of token ids, and back.
+
+    Made by ``Tokenizer.train`` or ``Tokenizer.load``. Ids 0 to 3 are PAD, BOS, EOS and UNK; neither
+    ``encode`` nor ``tokens`` adds BOS or EOS.
+
+    Args:
+        kind: "word", where each piece is one token, or "bpe", where rare pieces are spelled with
+            several tokens (Sennrich et al. 2016).
+        engine: the trained tokenizer of the ``tokenizers`` library.
+
+    Raises:
+        ValueError: an unknown kind, or an engine whose ids have gaps or do not begin with the
+            special tokens.
+    """
+
+    def __init__(self, kind: str, engine: Engine):
+        _check_kind(kind)
+        self.kind = kind
+        self._engine = engine
+        self._tokens = [engine.id_to_token(i) for i in range(engine.get_vocab_size())]
+        if None in self._tokens:
+            raise ValueError(f"no token has the id {self._tokens.index(None)}; expected no gaps")
+        if tuple(self._tokens[: len(_SPECIAL)]) != _SPECIAL:
+            raise ValueError(
+                f"ids 0 to 3 are {self._tokens[:4]}; expected {', '.join(_SPECIAL)} in this order"
+            )
+
+    @classmethod
+    def train(
+        cls,
+        lines: Iterable[str],
+        kind: str = "bpe",
+        vocab_size: int | None = None,
+        min_freq: int = 2,
+    ) -> Tokenizer:
+        """Learn the vocabulary of some text. The same lines give the same vocabulary.
+
+        Args:
+            lines: the sentences.
+            kind: "bpe" or "word".
+            vocab_size: the largest number of ids, the four special ones among them; None stands for
+                6,000 with "bpe", and for no limit with "word".
+            min_freq: a word, or a merge of two tokens, seen less often is not learned.
+
+        Raises:
+            ValueError: an unknown kind, no text at all, or a vocab_size that does not even hold
+                the special tokens and, for "bpe", the characters of the text.
+        """
+        _check_kind(kind)
+        if vocab_size is None:
+            vocab_size = 6000 if kind == "bpe" else sys.maxsize
+        if vocab_size <= len(_SPECIAL) or min_freq < 1:
+            raise ValueError(
+                f"vocab_size is {vocab_size} and min_freq {min_freq}; expected more than "
+                f"{len(_SPECIAL)} and at least 1"
+            )
+        if kind == "bpe":
+            model = models.BPE(unk_token=_SPECIAL[UNK_ID])
+            trainer = trainers.BpeTrainer
+        else:
+            model = models.WordLevel(unk_token=_SPECIAL[UNK_ID])
+            trainer = trainers.WordLevelTrainer
+        engine = Engine(model)
+        engine.pre_tokenizer = pre_tokenizers.Split(Regex(_PIECE), behavior="isolated")
+        engine.train_from_iterator(
+            (_marked(line) for line in lines),
+            trainer(
+                vocab_size=vocab_size,
+                min_frequency=min_freq,
+                special_tokens=list(_SPECIAL),
+                show_progress=False,
+            ),
+        )
+        tokenizer = cls(kind, engine)
+        if len(tokenizer) == len(_SPECIAL):
+            raise ValueError(f"no token was seen {min_freq} times or more; expected some text")
+        if len(tokenizer) > vocab_size:
+            raise ValueError(
+                f"vocab_size is {vocab_size}; expected at least {len(tokenizer)}, the special "
+                "tokens and the single characters of the text"
+            )
+        return tokenizer
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a sentence; what the vocabulary cannot write becomes UNK."""
+        return self._engine.encode(_marked(text)).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids up to the first EOS, without the special tokens.
+
+        For a text without unknown parts, decode(encode(text)) is normalise(text).
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        pieces = []
+        for token_id in map(int, ids):
+            piece = self._piece(token_id)
+            if token_id == EOS_ID:
+                break
+            if token_id >= len(_SPECIAL):
+                pieces.append(piece)
+        return "".join(pieces).strip()
+
+    def token(self, token_id: int) -> str:
+        """One token, for people to read: of byte pairs, "▁" is the space that begins a word.
+
+        Raises:
+            ValueError: an id outside the vocabulary.
+        """
+        piece = self._piece(token_id)
+        return piece.replace(" ", "▁") if self.kind == "bpe" else piece.strip()
+
+    def tokens(self, text: str) -> list[str]:
+        """The tokens of a sentence, for people to read: the labels of a plot."""
+        return [self.token(token_id) for token_id in self.encode(text)]
+
+    def save(self, path: str | Path) -> None:
+        """Write the tokenizer as JSON; an interrupted write leaves the old file whole."""
+        path = Path(path)
+        aside = path.with_name(path.name + ".part")
+        fields = {"kind": self.kind, "tokenizer": json.loads(self._engine.to_str())}
+        aside.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: a file that is not a tokenizer, or is damaged.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no tokenizer at {path}")
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            return cls(fields["kind"], Engine.from_str(json.dumps(fields["tokenizer"])))
+        except Exception as error:  # The library raises a bare Exception for a damaged model.
+            raise ValueError(f"{path} is not a tokenizer of this library: {error!r}") from None
+
+    def _piece(self, token_id: int) -> str:
+        if not 0 <= token_id < len(self._tokens):
+            raise ValueError(
+                f"token id {token_id} is outside the vocabulary; expected 0 … {len(self) - 1}"
+            )
+        return self._tokens[token_id]
+
+
+@dataclass(frozen=True)
+class TokenizerPair:
+    """The tokenizers of the two languages; ``shared`` where one and the same serves both.
+
+    Args:
+        source, target: the tokenizer of each side.
+    """
+
+    source: Tokenizer
+    target: Tokenizer
+
+    @property
+    def shared(self) -> bool:
+        """Whether both sides have one vocabulary, so that their embeddings can be tied."""
+        return self.source is self.target
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``tokenizer.json``, or one file a side, into an existing folder."""
+        folder = Path(folder)
+        if self.shared:
+            self.source.save(folder / "tokenizer.json")
+        else:
+            self.source.save(folder / "tokenizer.source.json")
+            self.target.save(folder / "tokenizer.target.json")
+            (folder / "tokenizer.json").unlink(missing_ok=True)  # ``load`` would prefer an old one.
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TokenizerPair:
+        """Read what ``save`` wrote.
+
+        Raises:
+            FileNotFoundError: no tokenizer in the folder.
+            ValueError: a damaged file.
+        """
+        folder = Path(folder)
+        if (folder / "tokenizer.json").exists():
+            both = Tokenizer.load(folder / "tokenizer.json")
+            return cls(both, both)
+        return cls(
+            Tokenizer.load(folder / "tokenizer.source.json"),
+            Tokenizer.load(folder / "tokenizer.target.json"),
+        )
+
+
+def train_tokenizers(
+    source: Sequence[str],
+    target: Sequence[str],
+    kind: str = "bpe",
+    vocab_size: int | None = None,
+    min_freq: int = 2,
+    shared: bool = True,
+) -> TokenizerPair:
+    """Learn the vocabularies of a parallel text: one for both languages, or one for each.
+
+    Args:
+        source, target: the sentences of each side.
+        kind, vocab_size, min_freq: as in ``Tokenizer.train``; vocab_size holds for each tokenizer.
+        shared: learn one vocabulary from both sides together.
+
+    Raises:
+        ValueError: as in ``Tokenizer.train``.
+    """
+    sizes = {"kind": kind, "vocab_size": vocab_size, "min_freq": min_freq}
+    if shared:
+        both = Tokenizer.train([*source, *target], **sizes)
+        return TokenizerPair(both, both)
+    return TokenizerPair(Tokenizer.train(source, **sizes), Tokenizer.train(target, **sizes))
+
+
+def _marked(text: str) -> str:
+    """The text as the engine sees it: a space before each word, the first one too."""
+    # Python marks undecodable bytes of a command line as surrogates, which the engine refuses.
+    text = normalise(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return " " + text if text else ""
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in _KINDS:
+        raise ValueError(f"the kind of tokenizer is {kind!r}; expected one of {', '.join(_KINDS)}")
