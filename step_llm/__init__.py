@@ -1,1 +1,46 @@
-"""step_llm: the Transformer's components on MindSpore, and a translator built from them."""
+"""step_llm: the Transformer's components on MindSpore, and a translator built from them.
+
+A reader who knows the paper finds each of its boxes under its own name: ``attention``, ``masks``,
+``positions``, ``layers``, ``transformer``; then ``vocabulary``, ``data``, ``loss``, ``schedule``,
+``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Module by module, what ``from step_llm import …`` offers. They are imported when first asked for,
+# because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
+_EXPORTS = {
+    "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
+    "config": ("PRESETS", "TransformerConfig"),
+    "layers": (
+        "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
+    ),
+    "loss": ("label_smoothed_cross_entropy",),
+    "masks": ("causal_mask", "combine_masks", "padding_mask"),
+    "metrics": ("Scores", "score"),
+    "positions": (
+        "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
+        "sinusoidal_encoding",
+    ),
+    "schedule": ("warmup_learning_rate",),
+    "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
+    "training": ("Trainer", "TrainingConfig"),
+    "transformer": ("Decoder", "Embedding", "Encoder", "Transformer"),
+    "translator": ("Translator",),
+    "vocabulary": ("Tokenizer", "TokenizerPair", "train_tokenizers"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'step_llm' has no attribute {name!r}")
+    return getattr(import_module(f"step_llm.{_MODULE_OF[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

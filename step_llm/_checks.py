@@ -5,6 +5,7 @@ They run in Python: at every call in PyNative mode, once while a graph is compil
 
 from __future__ import annotations
 
+from mindspore import dtype as mstype
 from mindspore.ops import constexpr
 
 
@@ -50,4 +51,24 @@ def check_mask_shape(mask, scores):
     if not fits:
         raise ValueError(
             f"mask has shape {tuple(mask)}, which does not broadcast to the scores' {tuple(scores)}"
+        )
+
+
+@constexpr(check=False)
+def check_additive_shapes(query, key, value):
+    """Raise a ValueError unless batches agree and key and value have one length."""
+    if not (query[0] == key[0] == value[0] and key[1] == value[1]):
+        raise ValueError(
+            f"query {tuple(query)}, key {tuple(key)}, value {tuple(value)} do not fit together; "
+            "expected (B, T, query_size), (B, S, key_size), (B, S, Dv)"
+        )
+
+
+@constexpr(check=False)
+def check_boolean(dtype):
+    """Raise a ValueError unless a mask's type is Boolean."""
+    if dtype != mstype.bool_:
+        raise ValueError(
+            f"a mask must be Boolean with True = may attend, but its type is {dtype}; "
+            "make one with a comparison, such as ids != 0"
         )

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 
-import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from step_llm._checks import (
+    check_additive_shapes,
     check_attention_shapes,
+    check_boolean,
     check_last_axis,
     check_mask_shape,
     check_rank,
@@ -29,6 +30,7 @@ def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     """Softmax over the last axis; forbidden places get exactly 0, an all-forbidden row only 0."""
     if mask is None:
         return ops.softmax(scores, -1)
+    check_boolean(mask.dtype)
     check_mask_shape(mask.shape, scores.shape)
     allowed = ops.cast(mask, scores.dtype)
     # Adding and multiplying, not masked_fill: both are one pass over memory on the CPU.
@@ -100,6 +102,7 @@ class AdditiveAttention(nn.Cell):
         check_rank("value", value.shape, 3, "(B, S, Dv)")
         check_last_axis("query", query.shape, self.query_size, "(B, T, query_size)")
         check_last_axis("key", key.shape, self.key_size, "(B, S, key_size)")
+        check_additive_shapes(query.shape, key.shape, value.shape)
         batch, targets, _ = query.shape
         sources = key.shape[1]
         left = self.query_projection(query).reshape((batch, targets, 1, self.hidden_size))

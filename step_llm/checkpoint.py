@@ -75,6 +75,7 @@ def save_checkpoint(
         if not np.isfinite(value).all():
             raise CheckpointError(f"{name} has values that are not finite; {folder} is not written")
     partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -87,7 +88,6 @@ def save_checkpoint(
         for path in partial.iterdir():
             _flush(path)
         if folder.exists():
-            old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
             folder.rename(old)
             partial.rename(folder)
             shutil.rmtree(old, ignore_errors=True)
@@ -95,6 +95,8 @@ def save_checkpoint(
             partial.rename(folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         raise CheckpointError(
             f"cannot write the checkpoint {folder}: {error}; earlier checkpoints are untouched"
         ) from error
@@ -111,7 +113,7 @@ def load_model(folder: str | Path) -> tuple[Transformer, TokenizerPair]:
     try:
         config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
         tokenizers = TokenizerPair.load(folder)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
     sizes = (len(tokenizers.source), len(tokenizers.target))
     if sizes != (config.source_vocab_size, config.target_vocab_size):
@@ -235,7 +237,10 @@ def _read_tensors(path):
 
 
 def _read_json(path):
-    return json.loads(path.read_text(encoding="utf-8"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds a {type(content).__name__}; expected an object")
+    return content
 
 
 def _write_json(path, content):

@@ -33,12 +33,15 @@ def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float = 1e-5) ->
     shape = x.shape
     width = shape[-1]
     x = x.reshape((-1, width))
-    # The mean over the last axis as a product with a column of 1/D: its gradient is a product
-    # too. A training step (tiny, 128 x 24) takes 0.45 s so, and 0.54 s with the LayerNorm operator.
+    # Means and broadcasts are written as products with a column and a row of constants. The
+    # compiled broadcast keeps 16 bytes of indices for each element, in every graph; so written, a
+    # LayerNorm (2,400 x 128, forward and backward) takes 1.7 ms and 3 MB. Its operator takes 5.5 ms.
     average = ops.full((width, 1), 1.0 / width, dtype=x.dtype)
-    centred = x - ops.matmul(x, average)
-    variance = ops.matmul(centred * centred, average)
-    return (centred * ops.rsqrt(variance + epsilon) * gamma + beta).reshape(shape)
+    row = ops.ones((1, width), x.dtype)
+    centred = x - ops.matmul(ops.matmul(x, average), row)
+    variance = ops.matmul(centred * centred, average)  # (rows, 1)
+    scale = ops.matmul(ops.rsqrt(variance + epsilon), gamma.reshape((1, width)))  # γ / √(var + ε)
+    return ops.bias_add(centred * scale, beta).reshape(shape)
 
 
 class LayerNorm(nn.Cell):

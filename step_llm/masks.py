@@ -6,10 +6,9 @@ A mask broadcasts against attention scores of shape (B, H, T, S).
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import Tensor, ops
 
-from step_llm._checks import check_rank
+from step_llm._checks import check_boolean, check_rank
 
 __all__ = ["causal_mask", "combine_masks", "padding_mask"]
 
@@ -66,10 +65,8 @@ def combine_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
         ValueError: a mask is not Boolean.
     """
     for mask in (first, second):
-        if mask is not None and mask.dtype != ms.bool_:
-            raise ValueError(
-                "a mask must be Boolean with True = may attend; compare with != 0 to make one"
-            )
+        if mask is not None:
+            check_boolean(mask.dtype)
     if first is None:
         return second
     if second is None:

@@ -36,9 +36,7 @@ class Scores:
         )
 
 
-def score(
-    hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = True
-) -> Scores:
+def score(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool = True) -> Scores:
     r"""BLEU and chrF of translations against one reference each.
 
     Formula: BLEU = min(1, e^(1 − r/c)) · (p₁ p₂ p₃ p₄)^(1/4), with pₙ the share of the n-grams of

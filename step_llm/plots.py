@@ -85,5 +85,8 @@ def plot_attention(
 def _save(figure, path):
     path = Path(path)
     partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
-    figure.savefig(partial, dpi=150, format="png")
-    os.replace(partial, path)
+    try:
+        figure.savefig(partial, dpi=150, format="png")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 Two ways to run the decoder (with a cache of keys and values, or plainly over the whole prefix) and
 two ways to choose tokens (greedy, beam). Any search runs on any decoder.
 
-Letters: B sentences, K beam size, R = B · K rows, S source length, T room in the cache, V vocabulary.
+Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix length, V vocabulary.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class CachedDecoder:
     The keys and values of earlier positions, and those of the source, do not change; they are kept.
     The step is compiled, once for each number of rows, source length and room in the cache. Keep
     one CachedDecoder for the life of the model, so that nothing is compiled twice. Weights may
-    change between searches.
+    change between searches. ``shapes`` holds what has been compiled so far: (sentences, source
+    length, rows) for the start; (rows, source length, room, whether it reorders) for the step.
 
     Args:
         model: a ``Transformer``.
@@ -165,6 +166,7 @@ class CachedDecoder:
 
     def __init__(self, model):
         self.model = model
+        self.shapes = set()
         self._start = _Start(model)
         self._step = _Step(model)
 
@@ -182,6 +184,7 @@ class CachedDecoder:
     def start(self, source, beam_size):
         """Source ids (B, S) to the state before the first step, with R = B · beam_size rows."""
         sentences = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
+        self.shapes.add((*source.shape, len(sentences)))
         memory_heads, mask = self._start(Tensor(source), Tensor(sentences))
         return memory_heads, mask, self._empty_cache(len(sentences)), 0
 
@@ -190,6 +193,8 @@ class CachedDecoder:
         memory_heads, mask, cache, position = state
         if position == cache[0][0].shape[2]:
             cache = self._grown(cache)
+        rows, _, room, _ = cache[0][0].shape
+        self.shapes.add((rows, mask.shape[3], room, parents is not None))
         log_probs, cache = self._step(
             Tensor(tokens),
             Tensor(np.array([position], np.int32)),
@@ -218,13 +223,14 @@ class CachedDecoder:
         ]
 
 
-def greedy_search(decoder, source, max_length: int) -> list[Hypothesis]:
+def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
     """Take the most probable token at every step, until each sentence has ended.
 
     Args:
         decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
         source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
-        max_length: the most tokens a hypothesis may have, the end token included.
+        max_length: the most tokens a hypothesis may have, the end token included; one number, or
+            one for each sentence.
 
     Returns:
         one hypothesis for each sentence. Padding and the begin token are never chosen.
@@ -232,26 +238,29 @@ def greedy_search(decoder, source, max_length: int) -> list[Hypothesis]:
     Raises:
         ValueError: source is not (B, S), max_length is below 1 or beyond the learned positions.
     """
-    source = _checked(decoder, source, max_length)
+    source, max_length = _checked(decoder, source, max_length)
     sentences = len(source)
     tokens = np.full(sentences, BOS_ID, np.int32)
-    is_open = (source != PAD_ID).any(axis=1)
     ids = [[] for _ in range(sentences)]
     log_prob = np.zeros(sentences)
-    lengths = np.zeros(sentences, int)
+    is_open = (source != PAD_ID).any(axis=1)
+    is_cut = np.zeros(sentences, bool)
+    length = 0
     with decoder.running():
-        state = decoder.start(source, 1)
-        while is_open.any() and lengths.max() < max_length:
+        state = decoder.start(source, 1) if is_open.any() else None
+        while is_open.any():
             log_probs, state = decoder.step(state, tokens)
             best, best_ids = _top_k(log_probs, 1)
             tokens = best_ids[:, 0]
             log_prob[is_open] += best[is_open, 0]
-            lengths[is_open] += 1
+            length += 1
             is_open &= tokens != EOS_ID
             for sentence in np.flatnonzero(is_open):
                 ids[sentence].append(int(tokens[sentence]))
+            is_cut |= is_open & (length == max_length)
+            is_open &= ~is_cut
     return [
-        Hypothesis(tuple(ids[n]), float(log_prob[n]), float(log_prob[n]), not is_open[n])
+        Hypothesis(tuple(ids[n]), float(log_prob[n]), float(log_prob[n]), not is_cut[n])
         for n in range(sentences)
     ]
 
@@ -260,7 +269,7 @@ def beam_search(
     decoder,
     source,
     beam_size: int,
-    max_length: int,
+    max_length,
     length_penalty_alpha: float = 0.0,
     n_best: int = 1,
 ) -> list[list[Hypothesis]]:
@@ -278,7 +287,8 @@ def beam_search(
         decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
         source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
         beam_size: K.
-        max_length: the most tokens a hypothesis may have, the end token included.
+        max_length: the most tokens a hypothesis may have, the end token included; one number, or
+            one for each sentence.
         length_penalty_alpha: α of ``length_penalty``; at least 0.
         n_best: how many hypotheses a sentence returns, at most beam_size.
 
@@ -289,7 +299,7 @@ def beam_search(
         ValueError: source is not (B, S), a size below 1, a negative length penalty, n_best beyond
             beam_size, or max_length beyond the learned positions.
     """
-    source = _checked(decoder, source, max_length)
+    source, max_length = _checked(decoder, source, max_length)
     if beam_size < 1 or not 1 <= n_best <= beam_size:
         raise ValueError(
             f"beam_size is {beam_size} and n_best {n_best}; expected 1 <= n_best <= beam_size"
@@ -298,8 +308,8 @@ def beam_search(
         raise ValueError(f"the length penalty is {length_penalty_alpha}; expected at least 0")
     sentences = len(source)
     beams = [
-        _Beam(bool((row != PAD_ID).any()), max_length, length_penalty_alpha, n_best)
-        for row in source
+        _Beam(bool((row != PAD_ID).any()), limit, length_penalty_alpha, n_best)
+        for row, limit in zip(source, max_length)
     ]
     first_row = np.arange(sentences)[:, None] * beam_size
     # At first one hypothesis is open, the empty one; a place at −inf holds nothing.
@@ -309,8 +319,9 @@ def beam_search(
     parents = np.arange(sentences * beam_size, dtype=np.int32)
     prefix = np.zeros((sentences, beam_size, 0), np.int32)
     with decoder.running():
-        state = decoder.start(source, beam_size)
-        while prefix.shape[2] < max_length and any(beam.is_open for beam in beams):
+        is_open = any(beam.is_open for beam in beams)
+        state = decoder.start(source, beam_size) if is_open else None
+        while any(beam.is_open for beam in beams):
             log_probs, state = decoder.step(state, tokens, parents if beam_size > 1 else None)
             values, ids = _top_k(log_probs, min(beam_size, log_probs.shape[1]))  # (R, C)
             choices = values.shape[1]
@@ -394,11 +405,13 @@ def _checked(decoder, source, max_length):
         raise ValueError(
             f"source has shape {source.shape} and type {source.dtype}; expected integers (B, S)"
         )
-    if max_length < 1:
-        raise ValueError(f"max_length is {max_length}; expected at least 1")
+    max_length = np.broadcast_to(max_length, len(source))
+    if max_length.min(initial=1) < 1:
+        raise ValueError(f"max_length is {max_length.min()}; expected at least 1")
     config = decoder.model.config
-    if config.positions == "learned" and max_length > config.max_length:
+    if config.positions == "learned" and max_length.max(initial=1) > config.max_length:
         raise ValueError(
-            f"max_length {max_length} is beyond the {config.max_length} learned positions"
+            f"max_length is {max_length.max()}; expected at most {config.max_length}, the number "
+            "of learned positions"
         )
-    return np.ascontiguousarray(source, dtype=np.int32)
+    return np.ascontiguousarray(source, dtype=np.int32), max_length

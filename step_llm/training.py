@@ -1,4 +1,4 @@
-"""Training: one compiled step, a loop over epochs, validation, and checkpoints that survive a kill."""
+"""Training: one compiled step, a loop over epochs, validation, checkpoints that survive a kill."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from step_llm.transformer import Transformer
 from step_llm.translator import Translator
 from step_llm.vocabulary import TokenizerPair
 
-__all__ = ["EvaluationStep", "Trainer", "TrainingConfig", "TrainingDiverged", "TrainStep"]
+__all__ = ["EvaluationStep", "TrainStep", "Trainer", "TrainingConfig", "TrainingDiverged"]
 
 
 class TrainingDiverged(RuntimeError):
@@ -134,7 +134,7 @@ class TrainStep(nn.Cell):
 
 
 class EvaluationStep(nn.Cell):
-    """The plain cross-entropy of a batch in one compiled graph: its sum in nats, and real tokens."""
+    """A batch's plain cross-entropy in one compiled graph: its sum in nats, and real tokens."""
 
     def __init__(self, model):
         super().__init__(auto_prefix=False)
@@ -225,8 +225,10 @@ class Trainer:
             return False
         checkpoint = find_checkpoint(self.folder, "last")
         load_weights(checkpoint, self.model, self.optimizer)
-        self.state = read_state(checkpoint)["training"]
-        self._cut_log(self.state["step"])
+        state = read_state(checkpoint).get("training")
+        if state is None:
+            raise CheckpointError(f"{checkpoint} does not say where training stood")
+        self.state = state
         return True
 
     def fit(self) -> list[dict]:
@@ -238,6 +240,10 @@ class Trainer:
         """
         # Dropout draws from MindSpore's seed. After a resume it goes on with another stream.
         ms.set_seed(self.config.seed + self.state["step"])
+        # A kill may have left updates that no checkpoint has, or an epoch without its picture.
+        self._cut_log(self.state["step"])
+        if self.state["history"]:
+            plot_history(self.state["history"], self.folder / "history.png")
         with graph_mode():
             while self.state["epoch"] < self.config.epochs and not self._out_of_patience():
                 self._train_epoch()
@@ -268,12 +274,7 @@ class Trainer:
                     *(Tensor(a) for a in arrays), Tensor(rate, ms.float32)
                 )
                 loss, tokens = float(loss.asnumpy()), float(tokens.asnumpy())
-                if not math.isfinite(loss):
-                    raise TrainingDiverged(
-                        f"the loss is {loss} at step {state['step'] + 1} with learning rate "
-                        f"{rate:.2e}; try a lower peak learning rate or a longer warm-up. "
-                        f"The last good checkpoint is {read_run(self.folder).get('last', 'none')}"
-                    )
+                self._check_finite("loss", loss, state["step"] + 1)
                 seconds = time.perf_counter() - started
                 state["step"] += 1
                 state["batch"] += 1
@@ -299,6 +300,8 @@ class Trainer:
         state = self.state
         started = time.perf_counter()
         validation_loss = self.validation_loss()
+        # The epoch's last update may have ruined the weights: no training loss has seen them yet.
+        self._check_finite("validation loss", validation_loss, state["step"])
         hypotheses = self.translator.translate(list(self.validation_text.source))
         bleu = score(hypotheses, self.validation_text.target).bleu
         state["seconds"] += time.perf_counter() - started
@@ -316,8 +319,9 @@ class Trainer:
         is_best = state["best_bleu"] is None or bleu > state["best_bleu"]
         if is_best:
             state["best_bleu"] = bleu
-        self._save("last", *(["best"] if is_best else []))
+        # Logged first: if a kill comes in between, the resumed run makes the epoch's end again.
         self._log(event="epoch", **entry)
+        self._save("last", *(["best"] if is_best else []))
         plot_history(state["history"], self.folder / "history.png")
         tqdm.write(
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
@@ -355,6 +359,7 @@ class Trainer:
         if bleu >= state["best_bleu"]:
             run["best"] = run["average"]
         write_run(self.folder, run)
+        self._remove_leftovers()
         self._log(
             event="average", epochs=len(paths), validation_loss=round(loss, 4),
             validation_bleu=round(bleu, 2), seconds=round(state["seconds"], 1),
@@ -373,6 +378,15 @@ class Trainer:
             total += float(batch_total.asnumpy())
             tokens += float(batch_tokens.asnumpy())
         return total / tokens
+
+    def _check_finite(self, what, loss, step):
+        if not math.isfinite(loss):
+            rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
+            raise TrainingDiverged(
+                f"the {what} is {loss} at step {step} with learning rate {rate:.2e}; try a lower "
+                "peak learning rate or a longer warm-up. The last good checkpoint is "
+                f"{read_run(self.folder).get('last', 'none')}"
+            )
 
     def _out_of_patience(self):
         scores = [entry["validation_bleu"] for entry in self.state["history"]]
@@ -416,6 +430,15 @@ class Trainer:
         for path in (self.folder / "checkpoints").iterdir():
             if path not in keep and path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
+        self._remove_leftovers()
+
+    def _remove_leftovers(self):
+        """What a killed process was writing aside."""
+        for path in (self.folder / "checkpoints").glob(".*-*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.folder.glob(".*-*"):
+            if ".partial-" in path.name or path.name.startswith(".probe-"):
+                path.unlink(missing_ok=True)
 
     def _set_weights(self, weights):
         for name, parameter in self.model.parameters_and_names():

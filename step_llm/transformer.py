@@ -10,7 +10,7 @@ import math
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from step_llm._checks import check_rank
+from step_llm._checks import check_mask_shape, check_rank
 from step_llm.config import TransformerConfig
 from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm
 from step_llm.masks import causal_mask, combine_masks, padding_mask
@@ -73,10 +73,12 @@ class Encoder(nn.Cell):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.num_heads = config.num_heads
         self.layers = nn.CellList([EncoderLayer(config) for _ in range(config.num_encoder_layers)])
         self.final_norm = _final_norm(config)
 
     def construct(self, x, mask=None, rotation=None):
+        mask = _for_all_heads(mask, x, x, self.num_heads)
         weights = []
         for layer in self.layers:
             x, layer_weights = layer(x, mask, rotation)
@@ -99,10 +101,13 @@ class Decoder(nn.Cell):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.num_heads = config.num_heads
         self.layers = nn.CellList([DecoderLayer(config) for _ in range(config.num_decoder_layers)])
         self.final_norm = _final_norm(config)
 
     def construct(self, x, memory, self_mask=None, memory_mask=None, rotation=None):
+        self_mask = _for_all_heads(self_mask, x, x, self.num_heads)
+        memory_mask = _for_all_heads(memory_mask, x, memory, self.num_heads)
         weights = []
         for layer in self.layers:
             x, _, cross_weights = layer(x, memory, self_mask, memory_mask, rotation)
@@ -122,6 +127,15 @@ class Decoder(nn.Cell):
             )
             new_cache.append(own)
         return self.final_norm(x), new_cache
+
+
+def _for_all_heads(mask, queries, keys, num_heads):
+    """Broadcast a mask to (B, H, T, S) once, and not again in every layer."""
+    if mask is None:
+        return None
+    shape = (queries.shape[0], num_heads, queries.shape[1], keys.shape[1])
+    check_mask_shape(mask.shape, shape)
+    return ops.broadcast_to(mask, shape)
 
 
 def _final_norm(config):

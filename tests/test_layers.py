@@ -177,7 +177,8 @@ def test_an_unknown_norm_is_named(norm):
 
 def test_dropout_works_in_training_alone_and_keeps_the_mean(in_mode):
     cell = Residual(100, 0.3, "pre")
-    zeros, ones = Tensor(np.zeros((10, 100, 100), np.float32)), Tensor(np.ones((10, 100, 100), np.float32))
+    zeros = Tensor(np.zeros((10, 100, 100), np.float32))
+    ones = Tensor(np.ones((10, 100, 100), np.float32))
     cell.set_train(False)
     np.testing.assert_array_equal(in_mode(cell)(zeros, ones).asnumpy(), 1)
     cell.set_train(True)

@@ -74,7 +74,8 @@ def test_value_and_gradient(epsilon, in_mode):
     logits = random(0, 2, 3, 7)
     labels = np.array([[1, 2, 3], [4, 0, 0]], np.int32)
     (total, count), gradient = in_mode(Loss(epsilon))(Tensor(logits), Tensor(labels))
-    assert float(total.asnumpy()) == pytest.approx(loss_by_hand(logits, labels, epsilon, 0), rel=1e-5)
+    expected = loss_by_hand(logits, labels, epsilon, 0)
+    assert float(total.asnumpy()) == pytest.approx(expected, rel=1e-5)
     assert float(count.asnumpy()) == 4
     # The gradient of cross-entropy: what the model says minus what it should say.
     expected = np.exp(log_softmax(logits)) - epsilon / 7 - (1 - epsilon) * np.eye(7)[labels]

@@ -12,7 +12,6 @@ from mindspore import Tensor, nn
 
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 
-
 IDS = st.integers(0, 4)
 
 

@@ -1,0 +1,12 @@
+"""``python -m step_llm``: fetch, train, evaluate, translate, info, demo."""
+
+import os
+import sys
+
+# MindSpore reads it when it is imported: show errors, not its own log.
+os.environ.setdefault("GLOG_v", "3")
+
+from step_llm.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""Checkpoints: what is written comes back, and what is damaged or cannot be written is named.
+
+Kills of real training runs: test_cli.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor, nn
+from safetensors.numpy import load_file, save_file
+
+from step_llm import checkpoint
+from step_llm.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_model,
+    load_weights,
+    read_run,
+    read_state,
+    save_checkpoint,
+    weights_of,
+    write_run,
+)
+from step_llm.config import TransformerConfig
+from step_llm.transformer import Transformer
+from step_llm.vocabulary import train_tokenizers
+
+GERMAN = ["ein hund läuft .", "eine frau sitzt ."]
+ENGLISH = ["a dog runs .", "a woman sits ."]
+SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 8, "num_encoder_layers": 1, "num_decoder_layers": 1}
+
+
+class Killed(BaseException):
+    """Like a kill, nothing in the library catches it, so nothing is tidied up."""
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["shared", "two vocabularies"])
+def tokenizers(request):
+    return train_tokenizers(GERMAN, ENGLISH, kind="word", min_freq=1, shared=request.param)
+
+
+def model_for(tokenizers, seed=0, **changes):
+    tied = "all" if tokenizers.shared else "none"
+    fields = {**SIZES, "tied_embeddings": tied, **changes}
+    config = TransformerConfig(len(tokenizers.source), len(tokenizers.target), **fields)
+    return Transformer(config, seed=seed)
+
+
+def optimizer_for(model):
+    return nn.Adam(model.trainable_params(), learning_rate=1e-3, beta1=0.9, beta2=0.98, eps=1e-9)
+
+
+@pytest.fixture(scope="module")
+def original(tokenizers, tmp_path_factory):
+    """A run folder with one checkpoint, and the model in it. Tests change copies of it."""
+    run = tmp_path_factory.mktemp("run")
+    model = model_for(tokenizers, seed=1)
+    optimizer = optimizer_for(model)
+    for number, moment in enumerate(optimizer.moment1):
+        moment.set_data(Tensor(np.full(moment.shape, number + 1, np.float32)))
+    folder = run / "checkpoints" / "step-0000001"
+    save_checkpoint(folder, model, tokenizers, optimizer, {"training": {"step": 1}, "word": "über"})
+    write_run(run, {"last": "checkpoints/step-0000001", "best": "checkpoints/step-0000001"})
+    return run, model, optimizer
+
+
+@pytest.fixture
+def run(original, tmp_path):
+    shutil.copytree(original[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def folder(run):
+    return run / "checkpoints" / "step-0000001"
+
+
+def content(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_saved_comes_back(run, folder, original, tokenizers):
+    _, model, optimizer = original
+    loaded, loaded_tokenizers = load_model(run)
+    assert loaded.config == model.config
+    assert not loaded.training
+    assert loaded_tokenizers.shared == tokenizers.shared
+    for text, a, b in (
+        (GERMAN[0], tokenizers.source, loaded_tokenizers.source),
+        (ENGLISH[0], tokenizers.target, loaded_tokenizers.target),
+    ):
+        assert a.encode(text) == b.encode(text)
+    for name, value in weights_of(model).items():
+        np.testing.assert_array_equal(weights_of(loaded)[name], value)
+    assert read_state(folder) == {"training": {"step": 1}, "word": "über"}
+
+    other = model_for(tokenizers, seed=2)
+    other_optimizer = optimizer_for(other)
+    load_weights(folder, other, other_optimizer)
+    for name in ("moment1", "moment2"):
+        for a, b in zip(getattr(optimizer, name), getattr(other_optimizer, name)):
+            np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
+    assert other_optimizer.moment1[1].asnumpy().ravel()[0] == 2.0
+
+
+def test_a_checkpoint_is_a_folder_of_plain_files(folder, tokenizers):
+    names = {"model.safetensors", "optimizer.safetensors", "config.json", "state.json"}
+    if tokenizers.shared:
+        names.add("tokenizer.json")
+    else:
+        names.update(("tokenizer.source.json", "tokenizer.target.json"))
+    assert {path.name for path in folder.iterdir()} == names
+    weights = load_file(str(folder / "model.safetensors"))
+    assert all(value.dtype == np.float32 for value in weights.values())
+    assert json.loads((folder / "config.json").read_text(encoding="utf-8"))["d_model"] == 8
+
+
+def test_a_run_gives_its_best_or_its_last(run, folder):
+    assert find_checkpoint(folder) == folder
+    write_run(run, {"last": "checkpoints/a", "best": "checkpoints/b"})
+    assert find_checkpoint(run) == run / "checkpoints" / "b"
+    assert find_checkpoint(run, "last") == run / "checkpoints" / "a"
+
+
+def test_an_older_checkpoint_is_replaced(folder, tokenizers):
+    model = model_for(tokenizers, seed=3)
+    save_checkpoint(folder, model, tokenizers)
+    loaded, _ = load_model(folder)
+    for name, value in weights_of(model).items():
+        np.testing.assert_array_equal(weights_of(loaded)[name], value)
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_other_weights_can_be_saved_in_place_of_the_models_own(folder, tokenizers):
+    model = model_for(tokenizers)
+    weights = {name: value + 1 for name, value in weights_of(model).items()}
+    save_checkpoint(folder, model, tokenizers, weights=weights)
+    for name, value in load_file(str(folder / "model.safetensors")).items():
+        np.testing.assert_array_equal(value, weights[name])
+
+
+# ------------------------------------------------------------------- killed, or out of space
+
+
+def test_killed_at_any_moment_the_run_keeps_its_last_checkpoint(run, tokenizers, monkeypatch):
+    """Die at the first change on the disk, then at the second, and so on to the end."""
+    before = content(run)
+    new = run / "checkpoints" / "step-0000002"
+    model = model_for(tokenizers, seed=4)
+    calls = []
+
+    def dying(function, at):
+        def wrapper(*args, **kwargs):
+            calls.append(function)
+            if len(calls) == at:
+                raise Killed
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    moment = 0
+    while True:
+        moment += 1
+        calls.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save_file", dying(save_file, moment))
+            patch.setattr(os, "fsync", dying(os.fsync, moment))
+            patch.setattr(os, "replace", dying(os.replace, moment))
+            for name in ("mkdir", "rename", "write_text"):
+                patch.setattr(Path, name, dying(getattr(Path, name), moment))
+            try:
+                save_checkpoint(new, model, tokenizers, optimizer_for(model), {"step": 2})
+                write_run(run, {"last": "checkpoints/step-0000002"})
+            except Killed:
+                pass
+            else:
+                break
+        after = content(run)
+        assert {path: after[path] for path in before} == before
+        load_model(run)
+        if new.exists():  # then all of it
+            assert read_state(new) == {"step": 2}
+            load_weights(new, model, optimizer_for(model))
+            shutil.rmtree(new)
+    assert moment > 12
+    assert find_checkpoint(run, "last") == new
+
+
+@contextmanager
+def no_file_longer_than(size):
+    """The system then refuses to write on, as it does on a full disk, also to root."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 6000])
+def test_without_space_the_earlier_checkpoints_stay(run, folder, tokenizers, size):
+    before = content(run)
+    model = model_for(tokenizers)
+    for target in (folder, folder.with_name("step-0000002")):
+        with (
+            no_file_longer_than(size),
+            pytest.raises(CheckpointError, match="earlier checkpoints are untouched") as caught,
+        ):
+            save_checkpoint(target, model, tokenizers, optimizer_for(model))
+        assert target.name in str(caught.value)
+    assert content(run) == before
+    assert [p.name for p in folder.parent.iterdir()] == [folder.name]
+
+
+def test_without_space_the_run_file_stays(run):
+    before = content(run)
+    with no_file_longer_than(10), pytest.raises(CheckpointError, match="cannot write .*run.json"):
+        write_run(run, {"last": "checkpoints/step-0000002"})
+    assert content(run) == before
+
+
+def test_a_rename_that_fails_puts_the_old_one_back(run, folder, tokenizers, monkeypatch):
+    before = content(run)
+    rename = Path.rename
+
+    def refuse(self, target):
+        if ".partial-" in self.name:
+            raise PermissionError(13, "Permission denied", str(self))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(CheckpointError, match="Permission denied"):
+        save_checkpoint(folder, model_for(tokenizers), tokenizers)
+    assert content(run) == before
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, tokenizers):
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*file/step"):
+        save_checkpoint(tmp_path / "file" / "step", model_for(tokenizers), tokenizers)
+    with pytest.raises(CheckpointError, match="cannot write .*run.json"):
+        write_run(tmp_path / "nowhere", {})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_not_saved(run, folder, tokenizers, value):
+    before = content(run)
+    model = model_for(tokenizers)
+    bad = model.target_embedding.weight.asnumpy().copy()
+    bad[1, 2] = value
+    model.target_embedding.weight.set_data(Tensor(bad))
+    with pytest.raises(CheckpointError, match="embedding.weight has values that are not finite"):
+        save_checkpoint(folder, model, tokenizers)
+    assert content(run) == before
+
+
+# --------------------------------------------------------------------- damaged, or another's
+
+
+def refused(function, *args, match):
+    """The function raises a CheckpointError that is one line."""
+    with pytest.raises(CheckpointError, match=match) as caught:
+        function(*args)
+    assert "\n" not in str(caught.value)
+
+
+def test_weights_of_another_shape_are_named_and_nothing_changes(folder, tokenizers):
+    wider = model_for(tokenizers, d_ff=16)
+    before = {name: value.copy() for name, value in weights_of(wider).items()}
+    refused(load_weights, folder, wider, match=r"inner.*has shape \(8, 8\), expected \(16, 8\)")
+    deeper = model_for(tokenizers, num_encoder_layers=2)
+    refused(load_weights, folder, deeper, match=r"encoder\.layers\.1\.\S+ is missing.*more")
+    unlike = model_for(tokenizers, norm="pre")
+    refused(load_weights, folder, unlike, match=r"final_norm\.\S+ is missing")
+    for name, value in before.items():
+        np.testing.assert_array_equal(weights_of(wider)[name], value)
+
+
+def test_a_weight_too_many_is_named(folder, tokenizers):
+    weights = load_file(str(folder / "model.safetensors"))
+    save_file({**weights, "stranger": np.zeros(2)}, str(folder / "model.safetensors"))
+    refused(load_model, folder, match="stranger is unexpected")
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.999])
+def test_truncated_tensors(folder, tokenizers, file, share):
+    path = folder / file
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    model = model_for(tokenizers)
+    before = {name: value.copy() for name, value in weights_of(model).items()}
+    args = (folder, model, optimizer_for(model))
+    refused(load_weights, *args, match=f"{file} is damaged or truncated")
+    for name, value in before.items():
+        np.testing.assert_array_equal(weights_of(model)[name], value)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer"])
+def test_a_missing_file_is_named(folder, tokenizers, file):
+    if file == "tokenizer":
+        file = "tokenizer.json" if tokenizers.shared else "tokenizer.target.json"
+    (folder / file).unlink()
+    refused(load_model, folder, match="tokenizer" if "tokenizer" in file else ".")
+    if file == "model.safetensors":
+        refused(load_weights, folder, model_for(tokenizers), match="there is no .*not complete")
+
+
+def test_a_missing_optimizer_is_no_obstacle_to_translating(folder, tokenizers):
+    (folder / "optimizer.safetensors").unlink()
+    load_model(folder)
+    model = model_for(tokenizers)
+    refused(load_weights, folder, model, optimizer_for(model), match="there is no .*optimizer")
+
+
+DAMAGE = ["", "{", "[]", "null", '{"d_model": null}', '{"no": 1}', b"\xff\xfe".decode("latin-1")]
+
+
+@pytest.mark.parametrize("text", DAMAGE)
+def test_a_damaged_configuration(folder, text):
+    (folder / "config.json").write_text(text, encoding="latin-1")
+    refused(load_model, folder, match="cannot read the checkpoint")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_damaged_json_beside_it(run, folder, text):
+    for name in ("tokenizer.json", "tokenizer.source.json"):
+        if (folder / name).exists():
+            (folder / name).write_text(text, encoding="utf-8")
+            refused(load_model, folder, match=name)
+    (folder / "state.json").write_text(text, encoding="utf-8")
+    refused(read_state, folder, match="cannot read the checkpoint")
+    (run / "run.json").write_text(text, encoding="utf-8")
+    refused(load_model, run, match="cannot read .*run.json")
+
+
+def test_a_vocabulary_of_another_size(folder, tokenizers):
+    words = [*GERMAN, "noch drei wörter"]
+    other = train_tokenizers(words, words, kind="word", min_freq=1, shared=tokenizers.shared)
+    other.save(folder)
+    refused(load_model, folder, match="the tokenizers have .* tokens, but the model was made for")
+
+
+def test_a_folder_without_a_run(tmp_path, run):
+    assert read_run(tmp_path) == {}
+    refused(load_model, tmp_path, match="holds no checkpoint; expected a folder that")
+    refused(load_model, tmp_path / "nowhere", match="holds no checkpoint")
+    write_run(run, {"best": "checkpoints/gone"})
+    refused(load_model, run, match="gone")
