@@ -6,7 +6,7 @@ import sys
 # MindSpore reads it when it is imported: show errors, not its own log.
 os.environ.setdefault("GLOG_v", "3")
 
-from step_llm.cli import main  # noqa: E402
+from step_llm.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,9 @@ def check_rank(name, shape, rank, expected):
 def check_last_axis(name, shape, size, expected):
     """Raise a ValueError unless ``shape`` ends in ``size``."""
     if len(shape) == 0 or shape[-1] != size:
-        raise ValueError(f"{name} has shape {tuple(shape)}; expected {expected} with last axis {size}")
+        raise ValueError(
+            f"{name} has shape {tuple(shape)}; expected {expected} with last axis {size}"
+        )
 
 
 @constexpr(check=False)

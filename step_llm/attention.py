@@ -160,7 +160,7 @@ class MultiHeadAttention(nn.Cell):
         return output
 
     def project_key_value(self, key, value, rotation=None):
-        """Project and split into heads: two tensors (B, H, S, Dk). A decoder's cache holds these."""
+        """Project and split into heads: two tensors (B, H, S, Dk); a cache holds these."""
         key_heads = self._split_heads(self.key_projection(self._checked("key", key)))
         value_heads = self._split_heads(self.value_projection(self._checked("value", value)))
         if rotation is not None:

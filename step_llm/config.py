@@ -66,7 +66,7 @@ class TransformerConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{field.name} is {value!r}; expected a whole number of at least 1")
+                raise ValueError(f"{field.name} is {value!r}; expected a whole number, 1 or more")
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
@@ -102,13 +102,13 @@ class TransformerConfig:
         if name not in PRESETS:
             raise ValueError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}")
         d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[name]
-        sizes = dict(
-            d_model=d_model,
-            num_encoder_layers=encoder_layers,
-            num_decoder_layers=decoder_layers,
-            d_ff=d_ff,
-            num_heads=heads,
-        )
+        sizes = {
+            "d_model": d_model,
+            "num_encoder_layers": encoder_layers,
+            "num_decoder_layers": decoder_layers,
+            "d_ff": d_ff,
+            "num_heads": heads,
+        }
         return cls(source_vocab_size, target_vocab_size, **{**sizes, **changes})
 
     def to_dict(self) -> dict:
@@ -125,7 +125,9 @@ class TransformerConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(fields) - known)
         if unknown:
-            raise ValueError(f"unknown fields {unknown} in the configuration; expected {sorted(known)}")
+            raise ValueError(
+                f"unknown fields {unknown} in the configuration; expected {sorted(known)}"
+            )
         try:
             return cls(**fields)
         except TypeError as error:

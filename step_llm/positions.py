@@ -14,8 +14,8 @@ from mindspore.ops import constexpr
 from step_llm._checks import check_last_axis, check_rank
 
 __all__ = [
-    "LearnedPositions",
     "POSITION_SCHEMES",
+    "LearnedPositions",
     "SinusoidalPositions",
     "apply_rotary",
     "rotary_tables",

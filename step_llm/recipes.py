@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from step_llm.data import BUCKETS
+
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
 
@@ -34,12 +36,12 @@ RECIPES = {
         preset="tiny",
         tokens="bpe",
         vocab_size=2000,
-        model={"dropout": 0.1},
+        model={"dropout": 0.1, "norm": "pre"},
         training={
-            "epochs": 10,
+            "epochs": 5,
             "batch_tokens": 1200,
             "buckets": (10, 14, 26),
-            "warmup_steps": 300,
+            "warmup_steps": 200,
             "peak_learning_rate": 3e-3,
             "average": 3,
             "save_every": 200,
@@ -48,14 +50,14 @@ RECIPES = {
     "multi30k": Recipe(
         preset="tiny",
         tokens="bpe",
-        vocab_size=4000,
-        model={"dropout": 0.15},
+        vocab_size=5000,
+        model={"dropout": 0.1, "norm": "pre"},
         training={
-            "epochs": 28,
+            "epochs": 30,
             "batch_tokens": 2400,
-            "buckets": (12, 15, 18, 22, 28, 64),
-            "warmup_steps": 1000,
-            "peak_learning_rate": 4e-3,
+            "buckets": BUCKETS,
+            "warmup_steps": 400,
+            "peak_learning_rate": 3e-3,
             "average": 5,
             "save_every": 250,
         },

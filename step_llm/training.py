@@ -28,7 +28,7 @@ from step_llm.checkpoint import (
     save_checkpoint,
     write_run,
 )
-from step_llm.data import Batches, EncodedPairs, ParallelText
+from step_llm.data import BUCKETS, Batches, EncodedPairs, ParallelText
 from step_llm.loss import label_smoothed_cross_entropy
 from step_llm.metrics import score
 from step_llm.plots import plot_history
@@ -67,7 +67,7 @@ class TrainingConfig:
 
     epochs: int = 10
     batch_tokens: int = 2400
-    buckets: tuple = (12, 14, 16, 18, 21, 25, 33, 64)
+    buckets: tuple = BUCKETS
     warmup_steps: int = 400
     peak_learning_rate: float | None = None
     label_smoothing: float = 0.1
@@ -333,7 +333,8 @@ class Trainer:
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
         state = self.state
         paths = self._epoch_checkpoints()[-self.config.average :]
-        if len(paths) < 2:
+        folder = self.folder / "checkpoints" / "average"
+        if len(paths) < 2 or self._is_of_this_step(folder):
             return
         sets = [load_file(str(path / "model.safetensors")) for path in paths]
         mean = {
@@ -350,7 +351,6 @@ class Trainer:
         bleu = score(hypotheses, self.validation_text.target).bleu
         state["seconds"] += time.perf_counter() - started
         self._set_weights(own)
-        folder = self.folder / "checkpoints" / "average"
         save_checkpoint(
             folder, self.model, self.tokenizers, state=self._full_state(), weights=mean
         )
@@ -439,6 +439,12 @@ class Trainer:
         for path in self.folder.glob(".*-*"):
             if ".partial-" in path.name or path.name.startswith(".probe-"):
                 path.unlink(missing_ok=True)
+
+    def _is_of_this_step(self, folder):
+        """Whether the average is there already: a finished run was asked to go on."""
+        if not folder.is_dir() or "average" not in read_run(self.folder):
+            return False
+        return read_state(folder)["training"]["step"] == self.state["step"]
 
     def _set_weights(self, weights):
         for name, parameter in self.model.parameters_and_names():

@@ -222,7 +222,7 @@ def test_without_space_the_earlier_checkpoints_stay(run, folder, tokenizers, siz
 
 def test_without_space_the_run_file_stays(run):
     before = content(run)
-    with no_file_longer_than(10), pytest.raises(CheckpointError, match="cannot write .*run.json"):
+    with no_file_longer_than(10), pytest.raises(CheckpointError, match=r"cannot write .*run\.json"):
         write_run(run, {"last": "checkpoints/step-0000002"})
     assert content(run) == before
 
@@ -244,9 +244,9 @@ def test_a_rename_that_fails_puts_the_old_one_back(run, folder, tokenizers, monk
 
 def test_a_folder_that_cannot_be_written(tmp_path, tokenizers):
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="cannot write the checkpoint .*file/step"):
+    with pytest.raises(CheckpointError, match=r"cannot write the checkpoint .*file/step"):
         save_checkpoint(tmp_path / "file" / "step", model_for(tokenizers), tokenizers)
-    with pytest.raises(CheckpointError, match="cannot write .*run.json"):
+    with pytest.raises(CheckpointError, match=r"cannot write .*run\.json"):
         write_run(tmp_path / "nowhere", {})
 
 
@@ -257,7 +257,7 @@ def test_weights_that_are_not_finite_are_not_saved(run, folder, tokenizers, valu
     bad = model.target_embedding.weight.asnumpy().copy()
     bad[1, 2] = value
     model.target_embedding.weight.set_data(Tensor(bad))
-    with pytest.raises(CheckpointError, match="embedding.weight has values that are not finite"):
+    with pytest.raises(CheckpointError, match=r"embedding\.weight has values that are not finite"):
         save_checkpoint(folder, model, tokenizers)
     assert content(run) == before
 
@@ -339,7 +339,7 @@ def test_damaged_json_beside_it(run, folder, text):
     (folder / "state.json").write_text(text, encoding="utf-8")
     refused(read_state, folder, match="cannot read the checkpoint")
     (run / "run.json").write_text(text, encoding="utf-8")
-    refused(load_model, run, match="cannot read .*run.json")
+    refused(load_model, run, match=r"cannot read .*run\.json")
 
 
 def test_a_vocabulary_of_another_size(folder, tokenizers):

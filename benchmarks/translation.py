@@ -1,0 +1,102 @@
+"""Train and score translators with the command line's recipes, and write the results as JSON.
+
+    python benchmarks/translation.py multi30k --seeds 1 2
+    python benchmarks/translation.py mini --seeds 1 2
+
+Each seed is one `step_llm train` in a process of its own, and one `step_llm evaluate` on the test
+set with beam 5. A run that is there already is gone on with, or taken as it is if it is finished.
+The results go to benchmarks/results/CORPUS.json; `python benchmarks/readme.py` puts them into the
+README. "minutes" is the time spent in training and validation, compiling included, as the run
+itself has added it up (interruptions do not count); machine and versions stand beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("corpus", choices=("mini", "multi30k"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmark")
+    options = parser.parse_args()
+    seeds = []
+    for seed in options.seeds:
+        out = options.runs / f"{options.corpus}-seed{seed}"
+        started = time.perf_counter()
+        step_llm("train", "--corpus", options.corpus, "--seed", seed, "--out", out, "--resume")
+        scores = json.loads(step_llm("evaluate", out, "--json", capture=True))
+        seeds.append(result(out, seed, scores, time.perf_counter() - started))
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{options.corpus}.json"
+    content = {"machine": machine(), "date": date.today().isoformat(), "seeds": seeds}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    print(f"wrote {path.relative_to(ROOT)}")
+
+
+def result(out, seed, scores, wall_seconds):
+    """What one run was and what it reached, from its own checkpoint."""
+    run = json.loads((out / "run.json").read_text())
+    checkpoint = out / run["best"]
+    state = json.loads((checkpoint / "state.json").read_text())
+    model = json.loads((checkpoint / "config.json").read_text())
+    history = state["training"]["history"]
+    return {
+        "seed": seed,
+        "bleu": scores["bleu"],
+        "chrf": scores["chrf"],
+        "signature": scores["signature"],
+        "beam_size": scores["beam_size"],
+        "length_penalty": scores["length_penalty"],
+        "sentences": scores["sentences"],
+        "sentences_per_second": scores["sentences_per_second"],
+        "minutes": round(state["training"]["seconds"] / 60, 1),
+        "wall_minutes_train_and_evaluate": round(wall_seconds / 60, 1),
+        "epochs": len(history),
+        "updates": state["training"]["step"],
+        "best_validation_bleu_greedy": max(entry["validation_bleu"] for entry in history),
+        "checkpoint": run["best"].split("/")[-1],
+        "model": model,
+        "training": state["config"],
+    }
+
+
+def machine():
+    """The processor, its cores, and the versions that the results belong to."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = names[0].split(":", 1)[1].strip() if names else name
+    return {
+        "processor": name,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{p: version(p) for p in ("mindspore", "numpy", "tokenizers", "sacrebleu")},
+    }
+
+
+def step_llm(*arguments, capture=False):
+    command = [sys.executable, "-m", "step_llm", *map(str, arguments)]
+    output = subprocess.PIPE if capture else None
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=output, text=True)
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,586 @@
+"""The command line: whole runs on a small corpus, real kills, and a line for each mistake.
+
+Commands that train or decode run as `python -m step_llm`, in a process of their own; mistakes that
+are found before that are made within this process. One run of two epochs serves all who read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from step_llm import cli
+from step_llm.checkpoint import find_checkpoint, load_model, read_run, save_checkpoint, write_run
+from step_llm.config import TransformerConfig
+from step_llm.data import encode_pairs, read_parallel
+from step_llm.schedule import warmup_learning_rate
+from step_llm.training import Trainer, TrainingConfig
+from step_llm.transformer import Transformer
+from step_llm.vocabulary import train_tokenizers
+
+ROOT = Path(__file__).resolve().parents[1]
+MULTI30K = ROOT.parent / "shared" / "multi30k"
+PNG = b"\x89PNG\r\n\x1a\n"
+# Without dropout, so that a resumed run can be compared with one that nobody killed.
+OPTIONS = (
+    "--epochs 2 --dropout 0 --batch-tokens 200 --average 2 --warmup-steps 20 "
+    "--peak-learning-rate 3e-3 --vocab-size 900"
+).split()
+slow = pytest.mark.slow
+
+
+def environment(**changes):
+    kept = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
+    return {**kept, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **changes}
+
+
+def step_llm(*arguments, stdin="", folder=None, **changes):
+    """Runs `python -m step_llm` to its end. stdin is text or bytes."""
+    done = subprocess.run(
+        [sys.executable, "-m", "step_llm", *map(str, arguments)],
+        input=stdin if isinstance(stdin, bytes) else stdin.encode("utf-8"),
+        capture_output=True,
+        cwd=folder,
+        env=environment(**changes),
+        timeout=600,
+    )
+    done.stdout, done.stderr = done.stdout.decode("utf-8"), done.stderr.decode("utf-8", "replace")
+    return done
+
+
+def succeeded(*arguments, **options):
+    done = step_llm(*arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def mistake(capfd, *arguments):
+    """Runs a command in this process that has to fail as mistakes do; returns the one line."""
+    capfd.readouterr()
+    try:
+        status = cli.main([str(argument) for argument in arguments])
+    except SystemExit as stopped:  # the parser's own way
+        status = stopped.code
+    error = capfd.readouterr().err
+    assert status == 2
+    assert error.startswith("step_llm")
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """200, 15 and 20 short pairs of the embedded corpus: they fit in one bucket, one shape."""
+    folder = tmp_path_factory.mktemp("corpus")
+    text = read_parallel(ROOT / "data" / "mini", "train")
+    pairs = [p for p in zip(text.source, text.target) if max(len(s.split()) for s in p) <= 6]
+    tokenizer = train_tokenizers(*zip(*pairs), vocab_size=900).source
+    pairs = [p for p in pairs if max(len(tokenizer.encode(s)) for s in p) <= 9]
+    splits = {"train": pairs[:200], "val": pairs[200:215], "test": pairs[215:235]}
+    splits["test"][3] = ("", "a sentence without a source .")
+    for split, chosen in splits.items():
+        for language, side in zip(("de", "en"), zip(*chosen)):
+            text = "".join(line + "\n" for line in side)
+            (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
+    assert len(splits["test"]) == 20
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(corpus, tmp_path_factory):
+    """A run folder, and what its training printed."""
+    out = tmp_path_factory.mktemp("trained") / "run"
+    return out, succeeded("train", "--corpus", corpus, "--out", out, *OPTIONS)
+
+
+@pytest.fixture
+def run(corpus, tmp_path):
+    """A run folder as training leaves it, with a model that was never trained."""
+    text = read_parallel(corpus, "train")
+    tokenizers = train_tokenizers(text.source, text.target, vocab_size=300)
+    size = len(tokenizers.source)
+    config = TransformerConfig.preset("tiny", size, size, tied_embeddings="all")
+    fields = dataclasses.asdict(TrainingConfig(batch_tokens=200, buckets=(12, 64)))
+    notes = {"corpus": str(corpus), "source": "de", "target": "en", "vocab_size": 300}
+    state = {"training": {"step": 7, "history": []}, "config": fields, "notes": notes}
+    folder = tmp_path / "run" / "checkpoints" / "step-0000007"
+    save_checkpoint(folder, Transformer(config), tokenizers, state=state)
+    write_run(tmp_path / "run", dict.fromkeys(("last", "best"), "checkpoints/step-0000007"))
+    return tmp_path / "run"
+
+
+def entries(run, event="step"):
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+# ------------------------------------------------------------------------------------- whole runs
+
+
+@slow
+def test_train_tells_what_it_does(trained):
+    out, printed = trained
+    assert "train: 200 sentence pairs\n" in printed
+    assert "val: 15 sentence pairs\n" in printed
+    assert "13 batches an epoch in 1 shapes" in printed
+    assert printed.count("validation BLEU") == 3  # two epochs and the average
+    assert printed.endswith(f"done: {out}, best checkpoint {read_run(out)['best']}\n")
+    assert (out / "history.png").read_bytes().startswith(PNG)
+    assert [entry["step"] for entry in entries(out)] == list(range(1, 27))
+    assert entries(out)[-1]["loss"] < entries(out)[0]["loss"] - 1.0
+
+
+@slow
+def test_evaluate_prints_one_json_object(trained, corpus):
+    result = json.loads(succeeded("evaluate", trained[0], "--json"))
+    assert 0.0 <= result["bleu"] <= 100.0
+    assert 0.0 <= result["chrf"] <= 100.0
+    assert result["sentences"] == 20  # the one without a source too
+    assert result["sentences_per_second"] > 0.0
+    assert "nrefs:1|case:lc" in result["signature"]
+    assert result["signature"] != result["chrf_signature"]
+    assert result["corpus"] == str(corpus)
+    assert (result["split"], result["beam_size"], result["length_penalty"]) == ("test", 5, 0.6)
+
+
+@slow
+def test_evaluate_for_people(trained, corpus):
+    printed = succeeded("evaluate", trained[0], "--corpus", corpus, "--split", "val", "--beam", "1")
+    assert "BLEU" in printed
+    assert "chrF" in printed
+    assert printed.count("on 15 sentences (nrefs:1") == 2
+    assert "sentences a second" in printed
+
+
+@slow
+def test_translate_keeps_the_lines_of_standard_input(trained):
+    lines = "Ein Mann singt.\n\nZwei Hunde laufen.\r\n \t\nein 龍 🙂"
+    printed = succeeded("translate", trained[0], "--beam", "2", stdin=lines)
+    translations = printed.split("\n")
+    assert len(translations) == 6
+    assert translations[1] == translations[3] == translations[5] == ""
+    assert translations[0]
+    assert translations[2]
+
+
+@slow
+def test_translate_arguments_and_show_attention(trained, tmp_path):
+    picture = tmp_path / "attention.png"
+    command = ("translate", trained[0], "Ein Mann singt.", "--beam", "1")
+    printed = succeeded(*command, "--show-attention", picture)
+    assert printed.count("\n") == 1
+    assert picture.read_bytes().startswith(PNG)
+    assert [path.name for path in tmp_path.iterdir()] == ["attention.png"]
+
+
+@slow
+def test_translate_refuses_what_is_not_utf8(trained):
+    done = step_llm("translate", trained[0], stdin=b"Ein Hund.\nEine Stra\xdfe.\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("step_llm: error: standard input is not UTF-8: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@slow
+def test_info_about_a_run(trained, capsys):
+    assert cli.main(["info", str(trained[0])]) == 0
+    printed = capsys.readouterr().out
+    assert str(find_checkpoint(trained[0])) in printed
+    assert "d_model=128" in printed
+    assert "tokens: bpe" in printed
+    assert "epoch 2: training loss" in printed
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert "MindSpore" in printed
+    assert "CPU cores" in printed
+    assert f"corpus mini: {ROOT / 'data' / 'mini'}" in printed
+    assert "corpus multi30k: " in printed
+
+
+# ------------------------------------------------------------------------------------------ kills
+
+
+def killed(out, corpus, when):
+    """Trains until ``when()`` is true, and kills the process that very moment."""
+    command = ["train", "--corpus", corpus, "--out", out, "--resume", "--save-every", 2, *OPTIONS]
+    output = out.with_suffix(".log")
+    with open(output, "w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "step_llm", *map(str, command)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+        )
+        try:
+            deadline = time.monotonic() + 300
+            while not when():
+                assert process.poll() is None, output.read_text(encoding="utf-8")
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+    assert process.returncode == -signal.SIGKILL
+    return output.read_text(encoding="utf-8")
+
+
+@slow
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is a signal of POSIX systems")
+def test_killed_again_and_again_a_run_ends_as_if_nothing_had_been(trained, corpus, tmp_path):
+    out = tmp_path / "run"
+    log, checkpoints = out / "log.jsonl", out / "checkpoints"
+
+    def is_saving():
+        """While the second checkpoint, or a later one, is being written aside."""
+        return (out / "run.json").exists() and any(
+            name.startswith(".step-") for name in os.listdir(checkpoints)
+        )
+
+    def finished_step(step):
+        return lambda: log.exists() and f'"step": {step},' in log.read_text(encoding="utf-8")
+
+    killed(out, corpus, out.exists)
+    assert not read_run(out)
+    # Some updates, but perhaps no checkpoint yet: then they are all made again.
+    printed = killed(out, corpus, finished_step(1))
+    assert "no checkpoint yet: training starts from the beginning" in printed
+    killed(out, corpus, is_saving)
+    saved = find_checkpoint(out, "last")
+    load_model(saved)
+    printed = killed(out, corpus, finished_step(15))
+    assert f"going on after step {int(saved.name[-7:])}\n" in printed
+    saved = find_checkpoint(out, "last")
+    printed = succeeded("train", "--corpus", corpus, "--out", out, "--resume")
+    assert f"going on after step {int(saved.name[-7:])}\n" in printed
+
+    steps = entries(out)
+    assert [entry["step"] for entry in steps] == list(range(1, 27))
+    assert [entry["epoch"] for entry in steps] == [1] * 13 + [2] * 13
+    for entry in steps:
+        assert entry["learning_rate"] == warmup_learning_rate(entry["step"], 20, 3e-3)
+    assert [entry["epoch"] for entry in entries(out, "epoch")] == [1, 2]
+    assert len(entries(out, "average")) == 1
+    assert (out / "history.png").read_bytes().startswith(PNG)
+    assert not [path for path in out.rglob("*") if path.name.startswith(".")]
+
+    uninterrupted = trained[0]
+    for a, b in zip(steps, entries(uninterrupted)):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+    weights, expected = (
+        load_file(str(find_checkpoint(folder, "last") / "model.safetensors"))
+        for folder in (out, uninterrupted)
+    )
+    assert set(weights) == set(expected)
+    for name, value in weights.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6, err_msg=name)
+
+
+@slow
+def test_a_run_that_diverges_says_at_which_step_and_rate(corpus, tmp_path):
+    out = tmp_path / "run"
+    command = ("train", "--corpus", corpus, "--out", out, "--batch-tokens", 200)
+    done = step_llm(
+        *command, "--peak-learning-rate", "1e30", "--warmup-steps", 1, "--save-every", 1
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = find_checkpoint(out, "last")
+    step = int(last.name[-7:]) + 1
+    line = done.stderr.splitlines()[-1]
+    rate = warmup_learning_rate(step, 1, 1e30)
+    assert line.startswith("step_llm: error: the loss is ")
+    assert f" at step {step} with learning rate {rate:.2e}; " in line
+    assert line.endswith(f"The last good checkpoint is checkpoints/{last.name}")
+    model, _ = load_model(last)
+    assert all(np.isfinite(p.asnumpy()).all() for p in model.get_parameters())
+
+
+# --------------------------------------------------------------------------------------- mistakes
+
+
+def test_help_is_complete_and_imports_no_mindspore():
+    program = (
+        "import contextlib, io, json, sys\n"
+        "from step_llm import cli\n"
+        "texts = {}\n"
+        "for name in ('', 'fetch', 'train', 'evaluate', 'translate', 'info', 'demo'):\n"
+        "    with contextlib.redirect_stdout(io.StringIO()) as text:\n"
+        "        try:\n"
+        "            cli.main([*name.split(), '--help'])\n"
+        "        except SystemExit as stopped:\n"
+        "            assert stopped.code == 0\n"
+        "    texts[name] = text.getvalue()\n"
+        "assert not {'mindspore', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "print(json.dumps(texts))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, env=environment(COLUMNS="100")
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    texts = json.loads(done.stdout)
+    commands = [name for name in texts if name]
+    assert all(f"    {name} " in texts[""] for name in commands)
+    search = ["--beam", "--length-penalty", "--batch-size", "--device"]
+    options = {
+        "fetch": ["--mirror", "--out"],
+        "train": [
+            "--corpus", "--out", "--resume", "--preset", "--epochs", "--seed", "--device",
+            "--source", "--target", "--tokens", "--vocab-size", "--positions", "--norm",
+            "--dropout", "--batch-tokens", "--peak-learning-rate", "--warmup-steps",
+            "--label-smoothing", "--patience", "--average", "--save-every",
+        ],
+        "evaluate": ["--corpus", "--split", "--json", *search],
+        "translate": ["--show-attention", *search],
+        "info": [],
+        "demo": ["--corpus", "--mirror", "--out", "--device"],
+    }  # fmt: skip
+    assert sorted(options) == sorted(commands)
+    for name, expected in options.items():
+        lines = texts[name].splitlines()
+        for option in [*expected, "-h, --help"]:
+            assert any(line.startswith(f"  {option}") for line in lines), (name, option)
+        # No option beyond those above.
+        shown = {line.split()[0] for line in lines if line.startswith("  --")}
+        assert shown == set(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "the following arguments are required: COMMAND"),
+        (("fly",), "invalid choice: 'fly'"),
+        (("train", "--corpus", "mini"), "required: --out"),
+        (("train", "--corpus", "mini", "--out", "x", "--epochs", "many"), "invalid int value"),
+        (("train", "--corpus", "mini", "--out", "x", "--norm", "mid"), "invalid choice: 'mid'"),
+        (("evaluate",), "required: DIR"),
+        (("info", "a", "b"), "unrecognized arguments: b"),
+    ],
+)
+def test_wrong_usage_is_one_line(capfd, arguments, words):
+    assert words in mistake(capfd, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--epochs", 0), "epochs is 0; expected at least 1"),
+        (("--dropout", 1), "dropout is 1.0; expected a share in [0, 1)"),
+        (("--dropout", "nan"), "dropout is nan"),
+        (("--peak-learning-rate", 0), "peak_learning_rate is 0.0; expected more than 0"),
+        (("--label-smoothing", 1), "label_smoothing is 1.0"),
+        (("--batch-tokens", 10), "batch_tokens is 10; needs at least 64"),
+        (("--vocab-size", 0), "vocab_size is 0"),
+        (("--vocab-size", 10), "vocab_size is 10; expected at least"),
+        (("--patience", -1), "patience is -1"),
+        (("--source", "fr"), "train.fr"),
+        (("--device", "TPU"), "--device is 'TPU'; expected CPU, GPU or Ascend"),
+    ],
+)
+def test_values_out_of_range(capfd, corpus, tmp_path, options, words):
+    out = tmp_path / "run"
+    assert words in mistake(capfd, "train", "--corpus", corpus, "--out", out, *options)
+    assert not read_run(out)
+
+
+def test_a_corpus_that_is_not_there(capfd, tmp_path):
+    error = mistake(capfd, "train", "--corpus", tmp_path / "no", "--out", tmp_path / "run")
+    assert f"there is no file {tmp_path / 'no' / 'train.de'}" in error
+    assert "one of mini, multi30k" in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_multi30k_before_it_was_fetched(capfd, tmp_path, monkeypatch):
+    monkeypatch.setenv("STEP_LLM_DATA", str(tmp_path))
+    error = mistake(capfd, "train", "--corpus", "multi30k", "--out", tmp_path / "run")
+    assert "python -m step_llm fetch" in error
+
+
+def test_a_folder_that_is_no_run(capfd, tmp_path):
+    for command in (("evaluate",), ("translate",), ("info",)):
+        for folder in (tmp_path, tmp_path / "nowhere"):
+            error = mistake(capfd, *command, folder)
+            assert f"{folder} holds no checkpoint; expected a folder that" in error
+
+
+def test_a_run_folder_that_cannot_be_made(capfd, corpus, tmp_path):
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        error = mistake(capfd, "train", "--corpus", corpus, "--out", out)
+        assert f"cannot write to the run folder {out}" in error
+
+
+def test_a_run_is_never_overwritten(capfd, corpus, run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    error = mistake(capfd, "train", "--corpus", corpus, "--out", run)
+    assert "already holds a training run; add --resume" in error
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--preset", "small"), "--preset small has sizes"),
+        (("--dropout", 0.3), "--dropout is 0.3, but the run in"),
+        (("--norm", "pre"), "--norm is pre"),
+        (("--positions", "rotary"), "started with sinusoidal"),
+        (("--tokens", "word"), "--tokens is word"),
+        (("--vocab-size", 77), "--vocab-size is 77"),
+        (("--batch-tokens", 300), "--batch-tokens is 300"),
+        (("--peak-learning-rate", 1e-2), "--peak-learning-rate is 0.01"),
+        (("--warmup-steps", 5), "--warmup-steps is 5"),
+        (("--label-smoothing", 0.2), "--label-smoothing is 0.2"),
+        (("--save-every", 3), "--save-every is 3"),
+    ],
+)
+def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, options, words):
+    command = ("train", "--corpus", corpus, "--out", run, "--resume")
+    error = mistake(capfd, *command, *options)
+    assert words in error
+    assert "leave the option out" in error
+
+
+def test_a_resumed_run_keeps_its_corpus(capfd, run):
+    error = mistake(capfd, "train", "--corpus", "mini", "--out", run, "--resume")
+    assert "--corpus is mini, but the run in" in error
+
+
+def test_a_damaged_checkpoint(capfd, corpus, run):
+    model = find_checkpoint(run) / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-100])
+    for command in (
+        ("evaluate", run),
+        ("info", run),
+        ("train", "--corpus", corpus, "--out", run, "--resume"),
+    ):
+        assert "model.safetensors is damaged or truncated" in mistake(capfd, *command)
+    (run / "run.json").write_text("{", encoding="utf-8")
+    assert "run.json" in mistake(capfd, "translate", run, "Ein Hund.")
+
+
+def test_a_split_or_search_that_cannot_be(capfd, run):
+    assert "nothing.de" in mistake(capfd, "evaluate", run, "--split", "nothing")
+    assert "beam_size is 0" in mistake(capfd, "translate", run, "Ein Hund.", "--beam", 0)
+    assert "batch_size is 0" in mistake(capfd, "translate", run, "Ein Hund.", "--batch-size", 0)
+    picture = ("--show-attention", "a.png")
+    assert "exactly one" in mistake(capfd, "translate", run, *picture)
+    assert "exactly one" in mistake(capfd, "translate", run, "Ein Hund.", "Zwei Hunde.", *picture)
+
+
+def test_a_device_that_is_not_there(run):
+    done = step_llm("evaluate", run, "--device", "Ascend", "--beam", "1")
+    if done.returncode == 0:
+        pytest.skip("this machine has an Ascend device")
+    assert done.returncode == 2
+    assert done.stderr.startswith("step_llm: error: device Ascend cannot be used: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_full_traceback_for_those_who_ask(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEP_LLM_DEBUG", "1")
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        cli.main(["info", str(tmp_path)])
+
+
+# ------------------------------------------------------------------------------ fetching, and demo
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No public source, and the named corpora in a folder of their own."""
+    monkeypatch.setenv("MULTI30K_SOURCES", "")
+    monkeypatch.delenv("MULTI30K_MIRROR", raising=False)
+    monkeypatch.setenv("STEP_LLM_DATA", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "mirror").mkdir()
+    return tmp_path
+
+
+def test_fetching_from_a_mirror_that_lacks_the_files(offline, capfd):
+    assert cli.main(["fetch", "--mirror", str(offline / "mirror")]) == 2
+    error = capfd.readouterr().err
+    assert "train.de" in error
+    assert "Traceback" not in error
+
+
+def test_demo_takes_the_embedded_corpus_where_nothing_can_be_fetched(offline, capfd, monkeypatch):
+    done = []
+    for name in ("train", "evaluate", "translate"):
+        monkeypatch.setattr(
+            cli, f"_{name}", lambda options, name=name: done.append((name, options))
+        )
+    mirror, out = str(offline / "mirror"), str(offline / "run")
+    assert cli.main(["demo", "--mirror", mirror, "--out", out]) == 0
+    assert [name for name, _ in done] == ["train", "evaluate", "translate"]
+    train, evaluate, translate = (options for _, options in done)
+    assert (train.corpus, train.out, train.resume) == ("mini", out, True)
+    assert (evaluate.folder, evaluate.split) == (out, "test")
+    assert len(translate.sentences) == 3
+    assert "the embedded corpus serves instead" in capfd.readouterr().out
+
+    done.clear()
+    assert cli.main(["demo", "--corpus", "multi30k", "--mirror", mirror]) == 2
+    assert not done
+    assert capfd.readouterr().err.endswith("Multi30k could not be fetched; see above\n")
+
+
+def test_demo_stops_at_the_first_command_that_fails(offline, capfd, monkeypatch):
+    monkeypatch.setattr(cli, "_train", lambda options: 2)
+    monkeypatch.setattr(cli, "_evaluate", lambda options: pytest.fail("there is no model"))
+    assert cli.main(["demo", "--corpus", "mini"]) == 2
+
+
+@slow
+@pytest.mark.skipif(not MULTI30K.is_dir(), reason="no copy of Multi30k beside the project")
+@pytest.mark.skipif(not all(map(shutil.which, ("bash", "wget"))), reason="no bash or no wget")
+def test_multi30k_from_a_mirror_to_translations(offline, capfd):
+    """Fetch all of it, train some steps on a part of it, evaluate on a part of its test set."""
+    assert cli.main(["fetch", "--mirror", str(MULTI30K)]) == 0
+    whole = offline / "data" / "multi30k"
+    assert len(read_parallel(whole, "train")) == 29_000
+    assert len(read_parallel(whole, "val")) == 1014
+    assert len(read_parallel(whole, "test")) == 1000
+    part, out = offline / "part", offline / "run"
+    part.mkdir()
+    for split, count in (("train", 300), ("val", 50), ("test", 50)):
+        for language in ("de", "en"):
+            lines = (whole / f"{split}.{language}").read_bytes().split(b"\n")[:count]
+            (part / f"{split}.{language}").write_bytes(b"\n".join(lines) + b"\n")
+
+    text, validation_text = read_parallel(part, "train"), read_parallel(part, "val")
+    tokenizers = train_tokenizers(text.source, text.target, vocab_size=1000)
+    size = len(tokenizers.source)
+    model = Transformer(
+        TransformerConfig(
+            size, size, d_model=32, num_heads=2, d_ff=64, num_encoder_layers=1,
+            num_decoder_layers=1, tied_embeddings="all",
+        )
+    )  # fmt: skip
+    training, validation = (encode_pairs(t, tokenizers, 64) for t in (text, validation_text))
+    config = TrainingConfig(
+        epochs=2, batch_tokens=1024, buckets=(64,), warmup_steps=20, peak_learning_rate=5e-3
+    )
+    trainer = Trainer(
+        model, tokenizers, training, validation, validation_text, config, out, progress=False
+    )
+    history = trainer.fit()
+    assert history[1]["validation_loss"] < history[0]["validation_loss"] < np.log(size)
+    capfd.readouterr()
+    command = ["evaluate", str(out), "--corpus", str(part), "--beam", "1", "--json"]
+    assert cli.main(command) == 0
+    assert json.loads(capfd.readouterr().out)["sentences"] == 50

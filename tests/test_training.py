@@ -1,0 +1,592 @@
+"""The training step against NumPy, and the loop: schedule, log, patience, checkpoints, resuming.
+
+Where a test is about the loop alone, the step is replaced by one that computes nothing, so that
+nothing is compiled. Training on the command line, and killing it: test_cli.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+from safetensors.numpy import load_file
+
+import step_llm.training
+from step_llm._runtime import graph_mode
+from step_llm.checkpoint import CheckpointError, find_checkpoint, load_model, read_run, read_state
+from step_llm.config import TransformerConfig
+from step_llm.data import ParallelText, encode_pairs
+from step_llm.loss import label_smoothed_cross_entropy
+from step_llm.schedule import paper_peak, warmup_learning_rate
+from step_llm.training import Trainer, TrainingConfig, TrainingDiverged
+from step_llm.transformer import Transformer
+from step_llm.vocabulary import train_tokenizers
+
+NOUNS = {
+    "hund": "dog",
+    "mann": "man",
+    "junge": "boy",
+    "könig": "king",
+    "vogel": "bird",
+    "bär": "bear",
+}
+VERBS = {"läuft": "runs", "sitzt": "sits", "singt": "sings", "schläft": "sleeps"}
+PAIRS = [(f"ein {n} {v} .", f"a {NOUNS[n]} {VERBS[v]} .") for n in NOUNS for v in VERBS]
+CONFIG = {
+    "epochs": 3,
+    "batch_tokens": 64,  # 8 rows of 8: three batches an epoch
+    "buckets": (8,),
+    "warmup_steps": 4,
+    "peak_learning_rate": 5e-3,
+    "average": 2,
+    "save_every": 2,
+}
+
+
+def trainer_for(folder, pairs=PAIRS, seed=3, **changes):
+    text = ParallelText(*zip(*pairs))
+    tokenizers = train_tokenizers(text.source, text.target, kind="word", min_freq=1)
+    size = len(tokenizers.source)
+    model = Transformer(
+        TransformerConfig(
+            size, size, d_model=16, num_heads=2, d_ff=32, num_encoder_layers=1,
+            num_decoder_layers=1, dropout=0.0, tied_embeddings="all",
+        ),
+        seed=seed,
+    )  # fmt: skip
+    config = TrainingConfig(**{**CONFIG, **changes})
+    encoded = encode_pairs(text, tokenizers, config.buckets[-1])
+    short = ParallelText(text.source[:8], text.target[:8])
+    validation = encode_pairs(short, tokenizers, config.buckets[-1])
+    return Trainer(
+        model, tokenizers, encoded, validation, short, config, folder, {"corpus": "x"}, False
+    )
+
+
+def log_of(trainer, event="step"):
+    lines = (trainer.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
+
+
+def weights_in(folder):
+    return load_file(str(Path(folder) / "model.safetensors"))
+
+
+# ---------------------------------------------------------------------------- the compiled step
+
+
+@pytest.mark.parametrize("clip_norm", [0.05, 100.0], ids=["clipped", "not clipped"])
+def test_updates_are_those_of_adam_with_clipping(tmp_path, clip_norm):
+    """Gradients from PyNative mode, then clipping and Adam in NumPy's float64."""
+    trainer = trainer_for(tmp_path, clip_norm=clip_norm)
+    model, parameters = trainer.model, trainer.optimizer.parameters
+    (batch, *_) = trainer.batches.epoch()
+    batch = [np.concatenate([array, np.zeros_like(array[:2])]) for array in batch]  # PAD rows
+
+    def forward(source, decoder_input, labels):
+        total, tokens = label_smoothed_cross_entropy(
+            model(source, decoder_input), labels, 0.1, model.pad_id
+        )
+        return total / tokens
+
+    gradient_of = ms.value_and_grad(forward, None, parameters)
+    model.set_train(True)
+    expected = [p.asnumpy().astype(np.float64) for p in parameters]
+    first = [np.zeros_like(value) for value in expected]
+    second = [np.zeros_like(value) for value in expected]
+    sure = [np.ones(value.shape, bool) for value in expected]
+    rates = [warmup_learning_rate(step, 3, 1e-2) for step in range(1, 6)]
+    for step, rate in enumerate(rates, start=1):
+        # The rows of padding have no part in it: PyNative mode does not even get them.
+        reference, gradients = gradient_of(*(Tensor(array[:-2]) for array in batch))
+        gradients = [gradient.asnumpy().astype(np.float64) for gradient in gradients]
+        norm = math.sqrt(sum((gradient**2).sum() for gradient in gradients))
+        assert (norm > clip_norm) == (clip_norm == 0.05)
+        scale = min(1.0, clip_norm / norm)
+        correction = math.sqrt(1 - 0.98**step) / (1 - 0.9**step)
+        for i, gradient in enumerate(gradients):
+            # Adam turns a gradient that is 0 but for rounding into a full step of either sign.
+            sure[i] &= (gradient == 0) | (abs(gradient) > 1e-5)
+            gradient = scale * gradient
+            first[i] = 0.9 * first[i] + 0.1 * gradient
+            second[i] = 0.98 * second[i] + 0.02 * gradient**2
+            expected[i] -= rate * correction * first[i] / (np.sqrt(second[i]) + 1e-9)
+
+        loss, tokens = trainer.train_step(*map(Tensor, batch), Tensor(rate, ms.float32))
+        assert float(loss.asnumpy()) == pytest.approx(float(reference.asnumpy()), rel=1e-5)
+        assert int(tokens.asnumpy()) == (batch[2] != model.pad_id).sum()
+        assert trainer.optimizer.learning_rate.asnumpy() == np.float32(rate)
+    for parameter, value, mask in zip(parameters, expected, sure):
+        found = parameter.asnumpy()
+        np.testing.assert_allclose(found[mask], value[mask], atol=2e-5, err_msg=parameter.name)
+    share = sum(mask.sum() for mask in sure) / sum(mask.size for mask in sure)
+    assert share > 0.8
+
+
+def test_it_learns_eight_pairs_by_heart(tmp_path):
+    trainer = trainer_for(tmp_path, PAIRS[:8], label_smoothing=0.0)
+    (batch,) = trainer.batches.epoch()
+    losses = []
+    sources, targets = zip(*PAIRS[:8])
+    with graph_mode():
+        for step in range(1, 121):
+            rate = Tensor(warmup_learning_rate(step, 20, 1e-2), ms.float32)
+            losses.append(float(trainer.train_step(*map(Tensor, batch), rate)[0].asnumpy()))
+        assert losses[0] > 2.0
+        assert losses[-1] < 0.05
+        assert trainer.validation_loss() < 0.05
+        assert trainer.translator.translate(sources) == list(targets)
+
+
+def test_padding_counts_for_nothing_in_validation(tmp_path):
+    trainer = trainer_for(tmp_path)
+    arrays = [
+        np.concatenate([a, np.zeros_like(a[:3])]) for a in next(iter(trainer.batches.epoch()))
+    ]
+    trainer.model.set_train(False)
+    total, tokens = trainer.evaluation_step(*map(Tensor, arrays))
+    source, decoder_input, labels = (Tensor(array[:-3]) for array in arrays)
+    expected, count = label_smoothed_cross_entropy(
+        trainer.model(source, decoder_input), labels, 0.0, trainer.model.pad_id
+    )
+    assert float(total.asnumpy()) == pytest.approx(float(expected.asnumpy()), rel=1e-5)
+    assert float(tokens.asnumpy()) == float(count.asnumpy()) == (arrays[2] != 0).sum()
+
+
+# ------------------------------------------------------------------------------ one whole run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of three epochs of three batches, and the learning rates that its steps used."""
+    trainer = trainer_for(tmp_path_factory.mktemp("run"))
+    step, used = trainer.train_step, []
+
+    def recorded(*inputs):
+        result = step(*inputs)
+        used.append(trainer.optimizer.learning_rate.asnumpy().item())
+        return result
+
+    trainer.train_step = recorded
+    trainer.fit()
+    return trainer, used
+
+
+def test_the_log_has_a_line_for_each_step_with_the_rate_it_used(run):
+    trainer, used = run
+    log = log_of(trainer)
+    assert [entry["step"] for entry in log] == list(range(1, 10))
+    assert [entry["epoch"] for entry in log] == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    scheduled = [5e-3 * min(step / 4, (4 / step) ** 0.5) for step in range(1, 10)]
+    assert [entry["learning_rate"] for entry in log] == pytest.approx(scheduled, rel=1e-12)
+    assert used == pytest.approx(scheduled, rel=1e-6)
+    assert all(entry["tokens"] == 8 * 5 for entry in log)
+    assert all(entry["tokens_per_second"] > 0 for entry in log)
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_each_epoch_is_validated(run):
+    trainer, _ = run
+    history = trainer.state["history"]
+    assert [entry["epoch"] for entry in history] == [1, 2, 3]
+    assert [entry["step"] for entry in history] == [3, 6, 9]
+    assert [{"event": "epoch", **entry} for entry in history] == log_of(trainer, "epoch")
+    assert len(log_of(trainer, "average")) == 1
+    assert history[-1]["validation_loss"] < history[0]["validation_loss"]
+    assert all(0.0 <= entry["validation_bleu"] <= 100.0 for entry in history)
+    for entry in history:
+        losses = [line["loss"] for line in log_of(trainer) if line["epoch"] == entry["epoch"]]
+        assert entry["train_loss"] == pytest.approx(np.mean(losses), abs=1e-4)
+    assert (trainer.folder / "history.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_average_is_the_mean_of_the_last_epochs(run):
+    trainer, _ = run
+    folder = trainer.folder / "checkpoints"
+    mean = weights_in(folder / "average")
+    sets = [weights_in(folder / f"step-000000{step}") for step in (6, 9)]
+    assert set(mean) == {name for name, _ in trainer.model.parameters_and_names()}
+    for name, value in mean.items():
+        expected = np.mean([weights[name].astype(np.float64) for weights in sets], axis=0)
+        np.testing.assert_allclose(value, expected, atol=1e-7)
+    # Its validation loss in the log is that of these weights; the trained ones are back in place.
+    for name, parameter in trainer.model.parameters_and_names():
+        np.testing.assert_array_equal(parameter.asnumpy(), sets[1][name])
+
+
+def test_the_run_folder_is_complete(run):
+    trainer, _ = run
+    names = {path.name for path in trainer.folder.iterdir()}
+    assert names == {"checkpoints", "run.json", "log.jsonl", "history.png"}
+    for which in ("best", "last"):
+        model, _ = load_model(find_checkpoint(trainer.folder, which))
+        assert all(np.isfinite(p.asnumpy()).all() for p in model.get_parameters())
+    state = read_state(find_checkpoint(trainer.folder, "last"))
+    assert state["training"]["step"] == 9
+    assert state["notes"] == {"corpus": "x"}
+    assert state["config"]["warmup_steps"] == 4
+    assert state["versions"]["mindspore"] == ms.__version__
+
+
+class Killed(BaseException):
+    """Like a kill, nothing in the library catches it, so nothing is tidied up."""
+
+
+def dies_at(trainer, step):
+    """From now on the trainer dies after it made the update ``step``, before it tells of it."""
+    train_step = trainer.train_step
+
+    def dying(*inputs):
+        result = train_step(*inputs)
+        if trainer.state["step"] + 1 == step:
+            raise Killed
+        return result
+
+    trainer.train_step = dying
+
+
+def test_a_resumed_run_gives_the_same_weights(run, tmp_path):
+    """Without dropout, that is: it goes on with another stream of random numbers."""
+    uninterrupted, _ = run
+    trainer = trainer_for(tmp_path)
+    without_validation(trainer)
+    dies_at(trainer, 6)
+    with pytest.raises(Killed):
+        trainer.fit()
+    assert [entry["step"] for entry in log_of(trainer)] == [1, 2, 3, 4, 5]
+
+    # Another seed: what the weights were before must not matter.
+    resumed = trainer_for(tmp_path, seed=99)
+    without_validation(resumed)
+    assert resumed.resume()
+    assert resumed.state["step"] == 4
+    assert resumed.state["batch"] == 1
+    resumed.fit()
+    for a, b in zip(log_of(resumed), log_of(uninterrupted)):
+        assert a["step"] == b["step"]
+        assert a["learning_rate"] == b["learning_rate"]
+        assert a["loss"] == pytest.approx(b["loss"], abs=2e-5)
+    assert len(log_of(resumed)) == 9
+    expected = weights_in(uninterrupted.folder / "checkpoints" / "step-0000009")
+    for name, value in weights_in(tmp_path / "checkpoints" / "step-0000009").items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-6)
+    for name in ("moment1", "moment2"):
+        pairs = zip(getattr(resumed.optimizer, name), getattr(uninterrupted.optimizer, name))
+        for a, b in pairs:
+            np.testing.assert_allclose(a.asnumpy(), b.asnumpy(), atol=1e-6)
+
+
+# ------------------------------------------------------------------------------- the loop alone
+
+
+def without_validation(trainer, bleus=()):
+    """Let the trainer's validation cost nothing and find these BLEU scores, one after another."""
+    scores = iter(bleus)
+    trainer.validation_loss = lambda: 1.0
+    trainer.translator = SimpleNamespace(translate=lambda lines: [next(scores, 1.0)] * len(lines))
+
+
+@pytest.fixture(autouse=True)
+def _scripted_bleu(monkeypatch):
+    """In place of translations, ``without_validation`` gives their BLEU score itself."""
+    real_score = step_llm.training.score
+
+    def scripted(hypotheses, references):
+        if isinstance(hypotheses[0], str):
+            return real_score(hypotheses, references)
+        return SimpleNamespace(bleu=hypotheses[0])
+
+    monkeypatch.setattr(step_llm.training, "score", scripted)
+
+
+@pytest.fixture
+def loop(tmp_path, monkeypatch):
+    """Trainers whose step adds 1 to a weight and compiles nothing; BLEU is as the test says."""
+    monkeypatch.setattr(
+        step_llm.training, "plot_history", lambda history, path: path.write_text(str(len(history)))
+    )
+
+    def make(bleus=(), losses=None, folder=tmp_path / "run", **changes):
+        trainer = trainer_for(folder, **changes)
+        without_validation(trainer, bleus)
+        weight = trainer.optimizer.parameters[-1]
+
+        def step(source, decoder_input, labels, rate):
+            weight.set_data(weight + 1)
+            loss = (losses or {}).get(trainer.state["step"] + 1, 2.0)
+            return Tensor(loss, ms.float32), Tensor(40.0, ms.float32)
+
+        trainer.train_step = step
+        trainer.counter = lambda: float(weight.asnumpy().ravel()[0])
+        return trainer
+
+    return make
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 3), (2, 4), (3, 6), (5, 6)])
+def test_patience(loop, patience, epochs):
+    bleus = [10.0, 20.0, 19.0, 15.0, 20.0, 21.0]
+    if patience == 3:  # A score that is only as good is no better.
+        bleus = [10.0, 20.0, 10.0, 20.0, 21.0, 1.0]
+    trainer = loop(bleus, epochs=6, patience=patience)
+    assert len(trainer.fit()) == epochs
+    assert trainer.state["step"] == 3 * epochs
+    # A resumed run remembers that its patience has ended.
+    again = loop([99.0] * 9, epochs=6, patience=patience)
+    assert again.resume()
+    assert len(again.fit()) == epochs
+
+
+@pytest.mark.parametrize(
+    ("average_bleu", "best"), [(29.9, "step-0000006"), (30.0, "average"), (31.0, "average")]
+)
+def test_the_best_is_the_epoch_or_the_average_with_the_best_bleu(loop, average_bleu, best):
+    trainer = loop([10.0, 30.0, 20.0, 5.0, average_bleu], epochs=4, average=2)
+    trainer.fit()
+    found = find_checkpoint(trainer.folder)
+    assert found.name == best
+    assert find_checkpoint(trainer.folder, "last").name == "step-0000012"
+    assert read_run(trainer.folder)["average"] == "checkpoints/average"
+    load_model(found)
+    # The best epoch is kept although newer ones exist; the first is not needed any more.
+    names = {path.name for path in (trainer.folder / "checkpoints").iterdir()}
+    assert names == {"step-0000006", "step-0000009", "step-0000012", "average"}
+    (entry,) = log_of(trainer, "average")
+    assert entry["validation_bleu"] == average_bleu
+
+
+def test_one_epoch_has_no_average(loop):
+    trainer = loop([3.0], epochs=1)
+    trainer.fit()
+    assert set(read_run(trainer.folder)) == {"last", "best"}
+
+
+@pytest.mark.parametrize("step", range(1, 10))
+def test_killed_at_any_step_it_goes_on_at_the_right_one(loop, step):
+    """Steps 3, 6 and 9 end an epoch; there is a checkpoint after these, and after 2, 4 and 8."""
+    trainer = loop()
+    started = trainer.counter()
+    dies_at(trainer, step)
+    with pytest.raises(Killed):
+        trainer.fit()
+    trainer = loop()
+    saved = max(k for k in (0, 2, 3, 4, 6, 8, 9) if k < step)
+    assert trainer.resume() == (saved > 0)
+    assert trainer.state["step"] == saved
+    assert trainer.counter() == started + saved
+    trainer.fit()
+    assert trainer.counter() == started + 9
+    assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 10))
+    assert [entry["epoch"] for entry in log_of(trainer, "epoch")] == [1, 2, 3]
+    for entry in log_of(trainer):
+        assert entry["learning_rate"] == warmup_learning_rate(entry["step"], 4, 5e-3)
+
+
+@pytest.mark.parametrize("moment", ["save_checkpoint", "write_run", "plot_history"])
+@pytest.mark.parametrize("call", [1, 2, 3, 4])
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, moment, call, done):
+    real, calls = getattr(step_llm.training, moment), []
+
+    def dying(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == call and not done:
+            raise Killed
+        result = real(*args, **kwargs)
+        if len(calls) == call:
+            raise Killed
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step_llm.training, moment, dying)
+        trainer = loop([1.0, 3.0, 2.0, 2.5], epochs=3)
+        try:
+            trainer.fit()
+        except Killed:
+            pass
+        else:
+            assert (moment, call) == ("plot_history", 4)  # three epochs, three pictures
+    trainer = loop([1.0, 3.0, 2.0, 2.5][len(log_of(trainer, "epoch")) :], epochs=3)
+    trainer.resume()
+    trainer.fit()
+    assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 10))
+    assert [entry["epoch"] for entry in log_of(trainer, "epoch")] == [1, 2, 3]
+    assert len(log_of(trainer, "average")) == 1
+    assert (trainer.folder / "history.png").read_text(encoding="utf-8") == "3"
+    assert not [p for p in trainer.folder.rglob(".*") if "partial" in p.name]
+
+
+def test_what_a_kill_left_behind_is_cleared(loop):
+    trainer = loop()
+    left = (".run.json.partial-7", ".log.partial-7", ".history.partial-7.png", ".probe-7")
+    for name in left:
+        (trainer.folder / name).write_text("", encoding="utf-8")
+    (trainer.folder / "checkpoints" / ".step-0000001.partial-7").mkdir(parents=True)
+    (trainer.folder / "checkpoints" / ".step-0000001.partial-7" / "x").touch()
+    (trainer.folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n{"eve', "utf-8")
+    trainer.fit()
+    assert [p for p in trainer.folder.rglob("*") if p.name.startswith(".")] == []
+    assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 10))
+
+
+def test_a_finished_run_can_go_on_for_more_epochs(loop):
+    loop([1.0, 2.0, 3.0, 1.0]).fit()
+    trainer = loop([5.0, 4.0, 4.5], epochs=5)
+    assert trainer.resume()
+    history = trainer.fit()
+    assert [entry["validation_bleu"] for entry in history] == [1.0, 2.0, 3.0, 5.0, 4.0]
+    assert find_checkpoint(trainer.folder).name == "step-0000012"
+    assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 16))
+
+
+# ------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_the_run(loop, loss):
+    trainer = loop(losses={5: loss})
+    rate = 5e-3 * (4 / 5) ** 0.5
+    words = f"the loss is {loss} at step 5 with learning rate {rate:.2e}.*checkpoints/step-0000004"
+    with pytest.raises(TrainingDiverged, match=words):
+        trainer.fit()
+    last = find_checkpoint(trainer.folder, "last")
+    assert read_state(last)["training"]["step"] == 4
+    model, _ = load_model(last)
+    assert all(np.isfinite(p.asnumpy()).all() for p in model.get_parameters())
+    assert [entry["step"] for entry in log_of(trainer)] == [1, 2, 3, 4]
+
+
+def test_so_does_a_validation_loss(loop):
+    trainer = loop()
+    trainer.validation_loss = lambda: math.nan
+    with pytest.raises(
+        TrainingDiverged, match=r"validation loss is nan at step 3 .* rate 3\.75e-03"
+    ):
+        trainer.fit()
+    assert find_checkpoint(trainer.folder, "last").name == "step-0000002"
+
+
+def test_weights_that_are_not_finite_are_noticed_by_the_next_save(loop):
+    trainer = loop()
+    step = trainer.train_step
+
+    def ruins(*inputs):
+        result = step(*inputs)
+        if trainer.state["step"] + 1 == 4:
+            parameter = trainer.optimizer.parameters[0]
+            parameter.set_data(Tensor(np.full(parameter.shape, np.nan, np.float32)))
+        return result
+
+    trainer.train_step = ruins
+    with pytest.raises(CheckpointError, match="step-0000004 is not written"):
+        trainer.fit()
+    assert find_checkpoint(trainer.folder, "last").name == "step-0000003"
+
+
+def ruining_step(trainer):
+    real = trainer.train_step
+
+    def step(*inputs):
+        if trainer.state["step"] + 1 == 3:
+            weight = trainer.model.target_embedding.weight
+            value = weight.asnumpy().copy()
+            value[5] = np.nan
+            weight.set_data(Tensor(value))
+        return real(*inputs)
+
+    return step
+
+
+def test_a_ruined_weight_shows_in_the_compiled_loss(tmp_path):
+    trainer = trainer_for(tmp_path)
+    without_validation(trainer)
+    trainer.train_step = ruining_step(trainer)
+    with pytest.raises(TrainingDiverged, match="the loss is nan at step 3 with learning rate"):
+        trainer.fit()
+    model, _ = load_model(find_checkpoint(tmp_path, "last"))
+    assert all(np.isfinite(p.asnumpy()).all() for p in model.get_parameters())
+
+
+def test_a_run_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("not a folder", encoding="utf-8")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(CheckpointError, match="cannot write to the run folder"):
+            trainer_for(folder)
+
+
+def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(loop):
+    resource = pytest.importorskip("resource")
+    trainer = loop()
+    train_step = trainer.train_step
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def step(*inputs):
+        if trainer.state["step"] + 1 == 4:  # its save comes next
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+        return train_step(*inputs)
+
+    trainer.train_step = step
+    try:
+        with pytest.raises(
+            CheckpointError, match=r"step-0000004.*earlier checkpoints are untouched"
+        ):
+            trainer.fit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resumed = loop()
+    assert resumed.resume()
+    assert resumed.state["step"] == 3
+    resumed.fit()
+    assert [entry["step"] for entry in log_of(resumed)] == list(range(1, 10))
+
+
+def test_resuming_needs_a_sound_checkpoint_of_the_same_shape(loop):
+    trainer = loop()
+    assert not trainer.resume()
+    trainer.fit()
+    last = find_checkpoint(trainer.folder, "last")
+    with pytest.raises(CheckpointError, match=r"has shape .* expected"):
+        trainer_for(trainer.folder, PAIRS[:8]).resume()
+    (last / "state.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="does not say where training stood"):
+        loop().resume()
+    whole = (last / "optimizer.safetensors").read_bytes()
+    (last / "optimizer.safetensors").write_bytes(whole[:-10])
+    with pytest.raises(CheckpointError, match="damaged or truncated"):
+        loop().resume()
+
+
+def test_without_a_peak_it_is_the_papers(loop):
+    trainer = loop(peak_learning_rate=None, epochs=1)
+    trainer.fit()
+    assert [entry["learning_rate"] for entry in log_of(trainer)] == [
+        paper_peak(16, 4) * step / 4 for step in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("batch_tokens", 0),
+        ("warmup_steps", 0),
+        ("average", 0),
+        ("save_every", 0),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", -0.1),
+        ("label_smoothing", math.nan),
+        ("peak_learning_rate", 0.0),
+        ("peak_learning_rate", math.nan),
+        ("clip_norm", -1.0),
+        ("patience", -1),
+    ],
+)
+def test_values_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
+        TrainingConfig(**{name: value})
