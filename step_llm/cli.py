@@ -398,6 +398,8 @@ def _info(options):
     print(f"tokens: {tokenizers.source.kind}, {len(tokenizers.source)} source, "
           f"{len(tokenizers.target)} target")  # fmt: skip
     print(f"notes: {json.dumps(state.get('notes', {}), ensure_ascii=False)}")
+    # The best checkpoint knows nothing of the epochs after it; the last one does.
+    state = read_state(find_checkpoint(options.folder, "last"))
     for entry in state.get("training", {}).get("history", []):
         print(
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "

@@ -66,7 +66,9 @@ class TransformerConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.type == "int" and (not isinstance(value, int) or value < 1):
-                raise ValueError(f"{field.name} is {value!r}; expected a whole number, 1 or more")
+                raise ValueError(
+                    f"{field.name} is {value!r}; expected a whole number of at least 1"
+                )
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "

@@ -334,7 +334,7 @@ class Trainer:
         state = self.state
         paths = self._epoch_checkpoints()[-self.config.average :]
         folder = self.folder / "checkpoints" / "average"
-        if len(paths) < 2 or self._is_of_this_step(folder):
+        if len(paths) < 2 or self._is_averaged(folder):
             return
         sets = [load_file(str(path / "model.safetensors")) for path in paths]
         mean = {
@@ -361,7 +361,7 @@ class Trainer:
         write_run(self.folder, run)
         self._remove_leftovers()
         self._log(
-            event="average", epochs=len(paths), validation_loss=round(loss, 4),
+            event="average", step=state["step"], epochs=len(paths), validation_loss=round(loss, 4),
             validation_bleu=round(bleu, 2), seconds=round(state["seconds"], 1),
         )  # fmt: skip
         tqdm.write(
@@ -440,11 +440,10 @@ class Trainer:
             if ".partial-" in path.name or path.name.startswith(".probe-"):
                 path.unlink(missing_ok=True)
 
-    def _is_of_this_step(self, folder):
-        """Whether the average is there already: a finished run was asked to go on."""
-        if not folder.is_dir() or "average" not in read_run(self.folder):
-            return False
-        return read_state(folder)["training"]["step"] == self.state["step"]
+    def _is_averaged(self, folder):
+        """Whether a finished run was asked to go on. The log's line is the last of the average."""
+        done = {"event": "average", "step": self.state["step"]}
+        return folder.is_dir() and any(done.items() <= entry.items() for entry in self._read_log())
 
     def _set_weights(self, weights):
         for name, parameter in self.model.parameters_and_names():
@@ -459,14 +458,17 @@ class Trainer:
         path = self.folder / "log.jsonl"
         if not path.exists():
             return
-        lines = []
-        for line in path.read_text(encoding="utf-8").splitlines():
+        kept = [entry for entry in self._read_log() if entry.get("step", step + 1) <= step]
+        partial = path.with_name(f".log.partial-{os.getpid()}")
+        partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
+        os.replace(partial, path)
+
+    def _read_log(self):
+        path = self.folder / "log.jsonl"
+        entries = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             try:
-                entry = json.loads(line)
+                entries.append(json.loads(line))
             except ValueError:
                 continue  # the line that a kill cut off
-            if entry.get("step", step + 1) <= step:
-                lines.append(line)
-        partial = path.with_name(f".log.partial-{os.getpid()}")
-        partial.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        os.replace(partial, path)
+        return entries

@@ -389,7 +389,7 @@ def test_killed_at_any_step_it_goes_on_at_the_right_one(loop, step):
 
 
 @pytest.mark.parametrize("moment", ["save_checkpoint", "write_run", "plot_history"])
-@pytest.mark.parametrize("call", [1, 2, 3, 4])
+@pytest.mark.parametrize("call", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, moment, call, done):
     real, calls = getattr(step_llm.training, moment), []
@@ -411,7 +411,8 @@ def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, mome
         except Killed:
             pass
         else:
-            assert (moment, call) == ("plot_history", 4)  # three epochs, three pictures
+            assert moment == "plot_history"  # three epochs, three pictures: not killed
+            assert call > 3
     trainer = loop([1.0, 3.0, 2.0, 2.5][len(log_of(trainer, "epoch")) :], epochs=3)
     trainer.resume()
     trainer.fit()
