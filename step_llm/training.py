@@ -298,13 +298,7 @@ class Trainer:
 
     def _finish_epoch(self):
         state = self.state
-        started = time.perf_counter()
-        validation_loss = self.validation_loss()
-        # The epoch's last update may have ruined the weights: no training loss has seen them yet.
-        self._check_finite("validation loss", validation_loss, state["step"])
-        hypotheses = self.translator.translate(list(self.validation_text.source))
-        bleu = score(hypotheses, self.validation_text.target).bleu
-        state["seconds"] += time.perf_counter() - started
+        validation_loss, bleu = self._validate()
         state["epoch"] += 1
         state["batch"] = 0
         entry = {
@@ -345,11 +339,7 @@ class Trainer:
         }
         own = {n: p.asnumpy().copy() for n, p in self.model.parameters_and_names()}
         self._set_weights(mean)
-        started = time.perf_counter()
-        loss = self.validation_loss()
-        hypotheses = self.translator.translate(list(self.validation_text.source))
-        bleu = score(hypotheses, self.validation_text.target).bleu
-        state["seconds"] += time.perf_counter() - started
+        loss, bleu = self._validate()
         self._set_weights(own)
         save_checkpoint(
             folder, self.model, self.tokenizers, state=self._full_state(), weights=mean
@@ -368,6 +358,17 @@ class Trainer:
             f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation BLEU "
             f"{bleu:.1f} (best epoch: {state['best_bleu']:.1f})"
         )
+
+    def _validate(self):
+        """Loss and greedy BLEU on the validation set, with the weights that the model has now."""
+        started = time.perf_counter()
+        loss = self.validation_loss()
+        # The epoch's last update may have ruined the weights: no training loss has seen them yet.
+        self._check_finite("validation loss", loss, self.state["step"])
+        hypotheses = self.translator.translate(list(self.validation_text.source))
+        bleu = score(hypotheses, self.validation_text.target).bleu
+        self.state["seconds"] += time.perf_counter() - started
+        return loss, bleu
 
     def validation_loss(self) -> float:
         """Cross-entropy in nats per token on the validation pairs, without label smoothing."""
