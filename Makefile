@@ -4,9 +4,13 @@
 #   make test        every check: ruff, the unit tests, the notebooks
 #   make translate   train a small translator, measure it, translate three sentences
 #   make setup       the environment alone              PYTHON=3.11 or PYTHON=/path/to/python
+#   make notebooks   run the lessons from top to bottom and store their outputs   NOTEBOOKS='…'
+#   make figures     draw the lessons' diagrams again
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'
 #   make test-oldest the unit tests with the oldest supported versions: Python 3.9, MindSpore 2.7.0
 #   make test-golden the golden values of the tests, computed again with PyTorch
+#   make bench       speed beside PyTorch and Hugging Face   BENCH_FLAGS='step decode'
+#   make test-browser   three lessons in JupyterLab, in a headless Chromium
 #   make clean       removes environments and caches; keeps downloads and runs/
 
 PYTHON ?=
@@ -18,17 +22,23 @@ PORT ?= 8888
 LAB_FLAGS ?=
 TRANSLATE_FLAGS ?=
 PYTEST_FLAGS ?=
+BROWSER_FLAGS ?=
+BENCH_FLAGS ?=
 
 PY := .venv/bin/python
-NOTEBOOKS := $(wildcard notebooks/*.ipynb)
-# Every notebook is run from top to bottom; a cell that raises fails the check.
-NBVAL := $(if $(NOTEBOOKS),--nbval-lax --nbval-current-env notebooks)
+NOTEBOOKS ?=
+# Every cell of every notebook is run, in quick mode, and its output compared with the stored one.
+NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg notebooks
+# Lesson 05 takes the real Multi30k where a mirror of it is at hand, else the embedded corpus.
+MULTI30K_MIRROR ?= $(abspath $(wildcard ../shared/multi30k))
+QUICK = STEP_LLM_QUICK=1 JUPYTER_PREFER_ENV_PATH=1 MULTI30K_MIRROR='$(MULTI30K_MIRROR)'
 
 # Root gets no browser (browsers refuse root, and containers have none), nor does a Linux without a screen.
 ROOT_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root --no-browser)
 SCREEN_FLAGS = $(shell [ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
 
-.PHONY: help setup environment lab test test-unit test-oldest test-golden translate clean
+.PHONY: help setup environment lab notebooks figures bench translate clean
+.PHONY: test test-unit test-oldest test-golden test-browser
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,7 +57,23 @@ lab: environment
 
 test: environment
 	$(PY) -m ruff check .
-	$(PY) -m pytest tests $(NBVAL) $(PYTEST_FLAGS)
+	$(QUICK) $(PY) -m pytest tests $(NBVAL) $(PYTEST_FLAGS)
+
+notebooks: environment
+	$(PY) tools/notebooks.py $(NOTEBOOKS)
+
+figures: environment
+	$(PY) notebooks/figures/make_figures.py
+
+test-browser: environment
+	$(PY) -m pip install --quiet -r requirements-browser.txt
+	$(QUICK) $(PY) tests/browser/run_lessons.py $(BROWSER_FLAGS)
+
+# Keep the machine quiet meanwhile: another busy program slows both sides, and not in equal parts.
+bench: environment
+	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh bench
+	$(PY) benchmarks/speed.py $(BENCH_FLAGS)
+	$(PY) benchmarks/readme.py
 
 test-unit: environment
 	$(PY) -m pytest tests -m 'not slow' $(PYTEST_FLAGS)
@@ -66,7 +92,7 @@ translate: environment
 	$(PY) -m step_llm demo $(TRANSLATE_FLAGS)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-golden
+	rm -rf .venv .venv-oldest .venv-golden .venv-bench
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info kernel_meta akg_kernel_meta rank_*
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 		-prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def table() -> str:
         notes.append(
             f"{name}: mean BLEU {mean:.2f} over {len(content['seeds'])} "
             f"{'seeds' if len(content['seeds']) > 1 else 'seed'}, "
-            f"{content['seeds'][0]['sentences']} test sentences; {machine['cores']} cores of "
+            f"{content['seeds'][0]['sentences']} test sentences; {machine['cores']} "
+            f"{'core' if machine['cores'] == 1 else 'cores'} of "
             f"{machine['processor']}, MindSpore {machine['mindspore']}, "
             f"Python {machine['python']}, {content['date']}; "
             f"`{content['seeds'][0]['signature']}`."
@@ -48,13 +50,23 @@ def table() -> str:
     return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
 
 
+def with_minutes(text: str) -> str:
+    """The last column of the table of lessons, from benchmarks/results/lessons.json."""
+    path = ROOT / "benchmarks" / "results" / "lessons.json"
+    lessons = json.loads(path.read_text(encoding="utf-8"))["lessons"] if path.exists() else {}
+    for name, run in lessons.items():
+        row = re.compile(rf"^(\|.*\(notebooks/{name}\.ipynb\).*\|)[^|\n]*\|$", re.MULTILINE)
+        text = row.sub(rf"\g<1> {run['minutes']:.1f}, {run['memory_gib']:.1f} GiB |", text)
+    return text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="exit 1 if the README differs")
     options = parser.parse_args()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
+    before, rest = with_minutes(text).split(BEGIN)
     after = rest.split(END)[1]
     wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
     if options.check:

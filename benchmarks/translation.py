@@ -14,17 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
+from common import ROOT, machine, write_results
 
 
 def main():
@@ -40,13 +36,8 @@ def main():
         step_llm("train", "--corpus", options.corpus, "--seed", seed, "--out", out, "--resume")
         scores = json.loads(step_llm("evaluate", out, "--json", capture=True))
         seeds.append(result(out, seed, scores, time.perf_counter() - started))
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.corpus}.json"
     content = {"machine": machine(), "date": date.today().isoformat(), "seeds": seeds}
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-    print(f"wrote {path.relative_to(ROOT)}")
+    write_results(options.corpus, content)
 
 
 def result(out, seed, scores, wall_seconds):
@@ -73,21 +64,6 @@ def result(out, seed, scores, wall_seconds):
         "checkpoint": run["best"].split("/")[-1],
         "model": model,
         "training": state["config"],
-    }
-
-
-def machine():
-    """The processor, its cores, and the versions that the results belong to."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        name = names[0].split(":", 1)[1].strip() if names else name
-    return {
-        "processor": name,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        **{p: version(p) for p in ("mindspore", "numpy", "tokenizers", "sacrebleu")},
     }
 
 

@@ -13,23 +13,27 @@ __version__ = "0.1.0"
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
     "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
+    "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
+    "data": ("Batches", "ParallelText", "corpus_folder", "encode_pairs", "read_parallel"),
     "layers": (
         "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
     ),
     "loss": ("label_smoothed_cross_entropy",),
     "masks": ("causal_mask", "combine_masks", "padding_mask"),
     "metrics": ("Scores", "score"),
+    "plots": ("plot_attention", "plot_history"),
     "positions": (
         "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
         "sinusoidal_encoding",
     ),
+    "recipes": ("recipe_for",),
     "schedule": ("warmup_learning_rate",),
     "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
     "training": ("Trainer", "TrainingConfig"),
     "transformer": ("Decoder", "Embedding", "Encoder", "Transformer"),
     "translator": ("Translator",),
-    "vocabulary": ("Tokenizer", "TokenizerPair", "train_tokenizers"),
+    "vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

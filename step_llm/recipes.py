@@ -53,7 +53,7 @@ RECIPES = {
         vocab_size=5000,
         model={"dropout": 0.1, "norm": "pre"},
         training={
-            "epochs": 30,
+            "epochs": 20,
             "batch_tokens": 2400,
             "buckets": BUCKETS,
             "warmup_steps": 400,

@@ -2,16 +2,17 @@
 # Builds the environments of the course. The Makefile calls it; it takes no input and may be run again
 # at any time: an environment that is up to date costs a few milliseconds.
 #
-#   tools/setup.sh [main|oldest|golden] [--dry-run]
+#   tools/setup.sh [main|oldest|golden|bench] [--dry-run]
 #
 #   main     .venv         what the course and its checks need (the default)
 #   oldest   .venv-oldest  Python 3.9 and the lower bound of every range in requirements*.txt
 #   golden   .venv-golden  PyTorch for the CPU, to compute the golden values of the tests again
+#   bench    .venv-bench   PyTorch and transformers for the CPU, the peers of the benchmarks
 #
 # Environment variables:
 #   PYTHON       an interpreter (path or command) or a version such as 3.11; default: see find_python
 #   MINDSPORE    `install`: install a MindSpore of our own even where the interpreter brings one
-#   TORCH_PIP_FLAGS   flags for `pip install torch`, golden only
+#   TORCH_PIP_FLAGS   flags for `pip install torch`, golden and bench only
 #
 # Written for the Bash 3.2 that macOS ships as well as for current ones.
 
@@ -24,10 +25,10 @@ PROFILE=main
 DRY_RUN=no
 for argument in "$@"; do
     case $argument in
-        main | oldest | golden) PROFILE=$argument ;;
+        main | oldest | golden | bench) PROFILE=$argument ;;
         --dry-run) DRY_RUN=yes ;;
         *)
-            echo "setup: unknown argument '$argument'; known: main, oldest, golden, --dry-run" >&2
+            echo "setup: unknown argument '$argument'; known: main, oldest, golden, bench, --dry-run" >&2
             exit 2
             ;;
     esac
@@ -51,8 +52,8 @@ case $PROFILE in
         VERSIONS="3.9"
         RANGE="3.9"
         ;;
-    golden)
-        VENV=$ROOT/.venv-golden
+    golden | bench)
+        VENV=$ROOT/.venv-$PROFILE
         VERSIONS="3.11 3.12 3.10"
         RANGE="3.10 to 3.12"
         ;;
@@ -68,6 +69,9 @@ die() {
 }
 
 is_supported() { case " $VERSIONS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+
+# golden and bench hold PyTorch, and neither MindSpore nor the course.
+holds_torch() { [ "$PROFILE" = golden ] || [ "$PROFILE" = bench ]; }
 
 # ---------------------------------------------------------------- finding an interpreter
 
@@ -239,6 +243,8 @@ keeps_numpy() { within_range numpy "$KEEP_NUMPY"; }
 fingerprint() {
     if [ "$PROFILE" = golden ]; then
         say "done $TORCH $ROOT"
+    elif [ "$PROFILE" = bench ]; then
+        say "done $(cksum <requirements-bench.txt | tr ' ' -) $ROOT"
     else
         say "done $(cat requirements.txt requirements-dev.txt tools/setup.sh | cksum | tr ' ' -) $ROOT"
     fi
@@ -311,8 +317,8 @@ print("" if origin.startswith(os.path.realpath(sys.prefix) + os.sep) else origin
 print_plan() {
     say "python:       $P_PATH ($P_VERSION)"
     say "environment:  $NAME ($ACTION${REASON:+: $REASON})"
-    if [ "$PROFILE" = golden ]; then
-        say "requirements: $TORCH numpy<2"
+    if holds_torch; then
+        say "requirements: $TORCH numpy<2$([ "$PROFILE" = golden ] || say ", requirements-bench.txt")"
         return 0
     fi
     case $KEEP in
@@ -452,23 +458,24 @@ sys.exit(any(name.startswith(("nvidia", "cuda", "triton")) for name in names))' 
 # The golden values need no GPU, and PyTorch with CUDA is several gigabytes: it is never taken. The registry
 # named in pip's settings comes first; where that one only has the CUDA build, PyTorch's own index of CPU
 # builds. TORCH_PIP_FLAGS replaces the choice (for a mirror: --index-url https://…/whl/cpu).
-install_golden() {
+install_torch() {
     local flags
     for flags in "$TORCH_PIP_FLAGS" "--index-url $TORCH_CPU_INDEX"; do
         # shellcheck disable=SC2086  # flags are several words
         if torch_is_for_cpu $flags; then
             say "Installing $TORCH for the CPU (about 200 MB) …"
             pip install --quiet $flags "$TORCH" 'numpy<2'
+            if [ "$PROFILE" = bench ]; then pip install --quiet -r requirements-bench.txt; fi
             return
         fi
         warn "pip install $flags $TORCH offers no CPU build for Python $P_VERSION."
         if [ -n "$TORCH_PIP_FLAGS" ]; then break; fi
     done
-    warn "Name a source of CPU builds: make test-golden TORCH_PIP_FLAGS='--index-url https://…'"
+    warn "Name a source of CPU builds: make … TORCH_PIP_FLAGS='--index-url https://…'"
     return 1
 }
 
-check_golden() {
+check_torch() {
     say "$NAME is ready: $("$VENV/bin/python" -c '
 import platform, numpy, torch
 print("Python %s, PyTorch %s, NumPy %s." % (platform.python_version(), torch.__version__, numpy.__version__))')"
@@ -519,7 +526,7 @@ fi
 configure_pip
 
 case $PROFILE in
-    golden) steps="install_golden check_golden" ;;
+    golden | bench) steps="install_torch check_torch" ;;
     *) steps="install_course check_course" ;;
 esac
 for step in $steps; do

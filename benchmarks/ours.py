@@ -1,0 +1,196 @@
+"""This side of the comparison, one measurement a process; benchmarks/speed.py calls it.
+
+    python benchmarks/ours.py TASK '{"option": value, …}'
+
+The last line that it prints is the result as JSON. theirs.py does the same tasks with PyTorch and
+Hugging Face.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+
+import mindspore as ms
+import numpy as np
+from common import peak_memory_mib
+from mindspore import Tensor, nn
+
+from step_llm import Batches, Transformer, TransformerConfig
+from step_llm._runtime import graph_mode
+from step_llm.data import EncodedPairs
+from step_llm.search import CachedDecoder, PlainDecoder, beam_search, greedy_search
+from step_llm.training import TrainStep
+from step_llm.vocabulary import EOS_ID
+
+
+def model_of(options, **changes):
+    vocab = options["vocab"]
+    return Transformer(TransformerConfig.preset(options["preset"], vocab, vocab, **changes), seed=0)
+
+
+def train_step_of(model):
+    model.set_train(True)
+    adam = nn.Adam(
+        model.trainable_params(), learning_rate=1e-4, beta1=0.9, beta2=0.98, eps=1e-9
+    )
+    return TrainStep(model, adam, label_smoothing=0.0, clip_norm=1.0)
+
+
+RATE = Tensor(1e-4, ms.float32)
+
+
+def step(options):
+    """Median seconds of a training step: plain cross-entropy, dropout 0.1, clipping, Adam."""
+    sizes = options.get("sizes", {})
+    train_step = train_step_of(model_of(options, **sizes))
+    rng = np.random.default_rng(0)
+    shape = options["rows"], options["length"]
+    arrays = [Tensor(rng.integers(4, options["vocab"], shape).astype(np.int32)) for _ in range(3)]
+
+    def one():
+        started = time.perf_counter()
+        train_step(*arrays, RATE)[0].asnumpy()
+        return time.perf_counter() - started
+
+    first = one()
+    for _ in range(options["warmup"]):
+        one()
+    seconds = [one() for _ in range(options["steps"])]
+    return {
+        "seconds": statistics.median(seconds),
+        "first_seconds": first,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def epoch(options):
+    """Seconds of a whole epoch of real pairs, after every shape has been compiled and warmed up."""
+    stored = np.load(options["pairs"])
+    sides = [
+        tuple(np.split(stored[f"{side}_ids"], np.cumsum(stored[f"{side}_lengths"])[:-1]))
+        for side in ("source", "target")
+    ]
+    pairs = EncodedPairs(*sides, options["vocab"], options["vocab"])
+    train_step = train_step_of(model_of(options, tied_embeddings="all"))
+    started = time.perf_counter()
+    batches = Batches(pairs, batch_tokens=options["batch_tokens"])
+    warmed = {}
+    compiled = None
+    for arrays in batches.epoch(0):
+        shape = arrays[0].shape
+        if warmed.get(shape, 0) < 8:
+            train_step(*(Tensor(a) for a in arrays), RATE)[0].asnumpy()
+            warmed[shape] = warmed.get(shape, 0) + 1
+        if compiled is None and len(warmed) == len(batches.shapes):
+            compiled = time.perf_counter() - started
+    started = time.perf_counter()
+    tokens = 0
+    for arrays in batches.epoch(1):
+        tokens += float(train_step(*(Tensor(a) for a in arrays), RATE)[1].asnumpy())
+    return {
+        "seconds": time.perf_counter() - started,
+        "tokens": tokens,
+        "all_shapes_compiled_seconds": compiled,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+class _NeverEnds:
+    """A decoder that is never given the end of a sentence, so that both sides write as much."""
+
+    def __init__(self, decoder):
+        self.decoder = decoder
+        self.model, self.running, self.start = decoder.model, decoder.running, decoder.start
+
+    def step(self, *arguments):
+        log_probs, state = self.decoder.step(*arguments)
+        log_probs = log_probs.copy()
+        log_probs[:, EOS_ID] = -np.inf
+        return log_probs, state
+
+
+def _padded(sources):
+    """One array; the length is 16, 32, 64 …, as the translator pads."""
+    width = 16
+    while width < max(map(len, sources)):
+        width *= 2
+    ids = np.zeros((len(sources), width), np.int32)
+    for row, source in enumerate(sources):
+        ids[row, : len(source)] = source
+    return ids
+
+
+def _search(decoder, source, length, beam):
+    if beam == 1:
+        return greedy_search(decoder, source, length)
+    return beam_search(decoder, source, beam, length, length_penalty_alpha=0.6)
+
+
+def decode(options):
+    """Seconds for all batches of sources, each to a given output length; twice, the first warms."""
+    decoder = _NeverEnds(CachedDecoder(model_of(options, tied_embeddings="all")))
+    for _ in range(2):
+        started = time.perf_counter()
+        for sources, length in options["batches"]:
+            source = _padded(sources)
+            if len(source) < options["rows"]:
+                source = np.pad(source, ((0, options["rows"] - len(source)), (0, 0)))
+            _search(decoder, source, length, options["beam"])
+        seconds = time.perf_counter() - started
+    return {"seconds": seconds, "sentences": sum(len(batch[0]) for batch in options["batches"])}
+
+
+def one(options):
+    """Seconds for each sentence alone, after a first pass over all."""
+    decoder = _NeverEnds(CachedDecoder(model_of(options, tied_embeddings="all")))
+    for _ in range(2):
+        seconds = []
+        for sources, length in options["batches"]:
+            started = time.perf_counter()
+            _search(decoder, _padded(sources), length, options["beam"])
+            seconds.append(time.perf_counter() - started)
+    return {"median": statistics.median(seconds), "p95": float(np.percentile(seconds, 95))}
+
+
+def lengths(options):
+    """Seconds to write so many tokens for one batch, with and without the cache."""
+    model = model_of(options, tied_embeddings="all")
+    source = np.random.default_rng(0).integers(4, options["vocab"], (options["rows"], 16))
+    source = source.astype(np.int32)
+    found = []
+    for name, decoder in (("cached", CachedDecoder(model)), ("plain", PlainDecoder(model))):
+        for length in options["lengths"]:
+            for _ in range(3):
+                started = time.perf_counter()
+                greedy_search(_NeverEnds(decoder), source, length)
+                seconds = time.perf_counter() - started
+            found.append({"decoder": name, "length": length, "seconds": seconds})
+    return {"points": found}
+
+
+def product(options):
+    """Greatest rate of a matrix product, in GFLOP/s."""
+
+    class Product(nn.Cell):
+        @ms.jit
+        def construct(self, a, b):
+            return ms.ops.matmul(a, b)
+
+    n, rate, product = options["size"], 0.0, Product()
+    a = Tensor(np.random.default_rng(0).normal(size=(n, n)).astype(np.float32))
+    for _ in range(60):
+        started = time.perf_counter()
+        product(a, a).asnumpy()
+        rate = max(rate, 2 * n**3 / (time.perf_counter() - started) / 1e9)
+    return {"gflops": rate}
+
+
+TASKS = {f.__name__: f for f in (step, epoch, decode, one, lengths, product)}
+
+
+if __name__ == "__main__":
+    with graph_mode():
+        print(json.dumps(TASKS[sys.argv[1]](json.loads(sys.argv[2]))))

@@ -1,0 +1,182 @@
+"""Speed beside PyTorch and Hugging Face, measured in pairs on this machine.
+
+    python benchmarks/speed.py                    everything, about half an hour on two cores
+    python benchmarks/speed.py step decode        these parts; the others' results stay
+
+The parts: step, epoch, decode, one (a sentence at a time), growth. Each measurement is a process of
+its own, the two sides take turns (A B A B), with as many threads each. Results go to
+benchmarks/results/speed.json, pictures of the growth beside it; `python benchmarks/readme.py` puts
+them into the README. The epoch and the sentences are real Multi30k (`python -m step_llm fetch`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from datetime import date
+
+import numpy as np
+from common import PEER_PYTHON, RESULTS, ROOT, machine, paired, run_worker, summary, write_results
+from growth import growth
+
+VOCAB = 6000
+# preset: (rounds, steps to warm up, steps timed). The thread count of MindSpore's operators settles
+# in their first 30 to 60 launches.
+STEPS = {"tiny": (3, 60, 20), "small": (3, 60, 15), "base": (2, 6, 5)}
+ROWS, LENGTH = 128, 24
+
+
+def bench_step(_):
+    """Target tokens a second of a training step, and the peak memory of the process."""
+    found = {}
+    for preset, (rounds, warmup, steps) in STEPS.items():
+        options = {
+            "preset": preset, "vocab": VOCAB, "rows": ROWS, "length": LENGTH,
+            "warmup": warmup, "steps": steps,
+        }  # fmt: skip
+        runs = paired("step", options, rounds)
+        found[preset] = {
+            side: {
+                "tokens_per_second": summary(
+                    [ROWS * LENGTH / run["seconds"] for run in runs[side]]
+                ),
+                "step_seconds": summary([run["seconds"] for run in runs[side]]),
+                "peak_memory_mib": summary([run["peak_memory_mib"] for run in runs[side]]),
+            }
+            for side in runs
+        }
+    return found
+
+
+def bench_epoch(data):
+    """Real target tokens a second over an epoch of Multi30k, data pipeline included."""
+    path = ROOT / "runs" / "benchmark" / "pairs.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **data["pairs"])
+    options = {"preset": "tiny", "vocab": data["vocab"], "batch_tokens": 2400, "pairs": str(path)}
+    runs = paired("epoch", options, 2)
+    found = {
+        side: {
+            "tokens_per_second": summary([run["tokens"] / run["seconds"] for run in runs[side]]),
+            "epoch_seconds": summary([run["seconds"] for run in runs[side]]),
+            "peak_memory_mib": summary([run["peak_memory_mib"] for run in runs[side]]),
+        }
+        for side in runs
+    }
+    compiled = [run["all_shapes_compiled_seconds"] for run in runs["ours"]]
+    found["ours"]["all_shapes_compiled_seconds"] = summary(compiled)
+    return found
+
+
+def bench_decode(data):
+    """Sentences a second on 1,000 test sentences, batches of 64, the same output lengths."""
+    found = {}
+    for name, beam in (("greedy", 1), ("beam 5", 5)):
+        options = {
+            "preset": "tiny", "vocab": data["vocab"], "beam": beam, "rows": 64,
+            "batches": _by_length(data["test"], 64),
+        }  # fmt: skip
+        runs = paired("decode", options, 3 if beam == 1 else 2)
+        found[name] = {
+            side: {
+                "sentences_per_second": summary(
+                    [run["sentences"] / run["seconds"] for run in runs[side]]
+                )
+            }
+            for side in runs
+        }
+    return found
+
+
+def bench_one(data):
+    """Milliseconds for one sentence at a time, greedy."""
+    options = {
+        "preset": "tiny", "vocab": data["vocab"], "beam": 1,
+        "batches": [([source], length) for source, length in data["test"][:200]],
+    }  # fmt: skip
+    runs = paired("one", options, 3)
+    return {
+        side: {
+            "median_ms": summary([1000 * run["median"] for run in runs[side]]),
+            "p95_ms": summary([1000 * run["p95"] for run in runs[side]]),
+        }
+        for side in runs
+    }
+
+
+def bench_growth(_):
+    """How the cost grows with the sizes; the library alone."""
+    return growth(run_worker)
+
+
+PARTS = {
+    "step": bench_step,
+    "epoch": bench_epoch,
+    "decode": bench_decode,
+    "one": bench_one,
+    "growth": bench_growth,
+}
+
+
+def _by_length(pairs, rows):
+    """Batches of sources sorted by length; each with its longest reference as output length."""
+    ordered = sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)
+    return [
+        ([source for source, _ in ordered[i : i + rows]], max(n for _, n in ordered[i : i + rows]))
+        for i in range(0, len(ordered), rows)
+    ]
+
+
+def multi30k():
+    """Training pairs as ids, and the test set's sources with the lengths of their references."""
+    from step_llm import corpus_folder, encode_pairs, read_parallel, train_tokenizers
+
+    folder = corpus_folder("multi30k")
+    text = read_parallel(folder, "train")
+    tokenizers = train_tokenizers(text.source, text.target, kind="bpe", vocab_size=VOCAB)
+    training, test = (
+        encode_pairs(t, tokenizers) for t in (text, read_parallel(folder, "test"))
+    )
+    pairs = {}
+    for side in ("source", "target"):
+        ids = getattr(training, side)
+        pairs[f"{side}_ids"] = np.concatenate(ids)
+        pairs[f"{side}_lengths"] = np.array([len(line) for line in ids])
+    return {
+        "pairs": pairs,
+        "vocab": len(tokenizers.source),
+        "test": [(s.tolist(), len(t) - 1) for s, t in zip(test.source, test.target)],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="part", help="default: all")
+    parts = parser.parse_args().parts or list(PARTS)
+    if set(parts) - set(PARTS):
+        parser.error(f"unknown parts {sorted(set(parts) - set(PARTS))}; known: {', '.join(PARTS)}")
+    data = multi30k() if {"epoch", "decode", "one"} & set(parts) else None
+    path = RESULTS / "speed.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for part in parts:
+        print(f"{part}:", flush=True)
+        content[part] = {
+            "machine": machine(),
+            "peers": _peers() if part != "growth" else {},
+            "date": date.today().isoformat(),
+            "results": PARTS[part](data),
+        }
+        write_results("speed", content)
+
+
+def _peers():
+    question = (
+        "import importlib.metadata as m, json, platform; print(json.dumps({'python': "
+        "platform.python_version(), **{p: m.version(p) for p in ('torch', 'transformers')}}))"
+    )
+    return json.loads(subprocess.check_output([str(PEER_PYTHON), "-c", question], text=True))
+
+
+if __name__ == "__main__":
+    main()

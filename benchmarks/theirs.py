@@ -1,0 +1,204 @@
+"""The peers' side of the comparison: PyTorch's nn.Transformer, Hugging Face's MarianMTModel.
+
+    .venv-bench/bin/python benchmarks/theirs.py TASK '{"option": value, …}'
+
+The same tasks, options and results as ours.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import statistics
+import sys
+import time
+
+import numpy as np
+import torch
+from common import cores, peak_memory_mib
+from torch import nn
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader
+
+PRESETS = {
+    "tiny": (128, 4, 4, 256, 4),
+    "small": (256, 3, 3, 512, 8),
+    "base": (512, 6, 6, 2048, 8),
+}
+PAD, BOS, EOS = 0, 1, 2
+
+
+class Model(nn.Module):
+    """nn.Transformer with embeddings, sinusoidal positions and the projection to the words."""
+
+    def __init__(self, preset, vocab, tied=False):
+        super().__init__()
+        d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[preset]
+        self.scale = math.sqrt(d_model)
+        self.target = nn.Embedding(vocab, d_model)
+        self.source = self.target if tied else nn.Embedding(vocab, d_model)
+        self.dropout = nn.Dropout(0.1)
+        self.transformer = nn.Transformer(
+            d_model, heads, encoder_layers, decoder_layers, d_ff, 0.1, batch_first=True
+        )
+        self.output = nn.Linear(d_model, vocab, bias=False)
+        if tied:
+            self.output.weight = self.target.weight
+        angle = torch.arange(512)[:, None] / 10000 ** (torch.arange(0, d_model, 2) / d_model)
+        table = torch.stack([angle.sin(), angle.cos()], dim=-1).reshape(512, d_model)
+        self.register_buffer("positions", table)
+
+    def forward(self, source, target):
+        length = target.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool).triu(1)
+        hidden = self.transformer(
+            self.dropout(self.source(source) * self.scale + self.positions[: source.shape[1]]),
+            self.dropout(self.target(target) * self.scale + self.positions[:length]),
+            tgt_mask=causal,
+            tgt_is_causal=True,
+            src_key_padding_mask=source == PAD,
+            tgt_key_padding_mask=target == PAD,
+            memory_key_padding_mask=source == PAD,
+        )
+        return self.output(hidden)
+
+
+def trainer(model):
+    adam = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9)
+    loss_function = nn.CrossEntropyLoss(ignore_index=PAD)
+
+    def train_step(source, target, labels):
+        adam.zero_grad()
+        logits = model(source, target)
+        loss = loss_function(logits.flatten(0, 1), labels.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        return loss.item()
+
+    return train_step
+
+
+def step(options):
+    train_step = trainer(Model(options["preset"], options["vocab"]).train())
+    rng = np.random.default_rng(0)
+    shape = options["rows"], options["length"]
+    arrays = [torch.from_numpy(rng.integers(4, options["vocab"], shape)) for _ in range(3)]
+
+    def one():
+        started = time.perf_counter()
+        train_step(*arrays)
+        return time.perf_counter() - started
+
+    first = one()
+    for _ in range(min(options["warmup"], 5)):
+        one()
+    seconds = [one() for _ in range(options["steps"])]
+    return {
+        "seconds": statistics.median(seconds),
+        "first_seconds": first,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def epoch(options):
+    stored = np.load(options["pairs"])
+    sources, targets = (
+        [
+            torch.from_numpy(ids.astype(np.int64))
+            for ids in np.split(stored[f"{s}_ids"], np.cumsum(stored[f"{s}_lengths"])[:-1])
+        ]
+        for s in ("source", "target")
+    )
+    order = sorted(range(len(sources)), key=lambda i: max(len(sources[i]), len(targets[i]) - 1))
+    batches, batch = [], []
+    for i in order:
+        longest = max(len(sources[i]), len(targets[i]) - 1)
+        if longest * (len(batch) + 1) > options["batch_tokens"]:
+            batches.append(batch)
+            batch = []
+        batch.append(i)
+    batches.append(batch)
+    random.Random(0).shuffle(batches)
+
+    def collate(pairs):
+        source, target = zip(*pairs)
+        return (
+            pad_sequence(source, batch_first=True, padding_value=PAD),
+            pad_sequence([ids[:-1] for ids in target], batch_first=True, padding_value=PAD),
+            pad_sequence([ids[1:] for ids in target], batch_first=True, padding_value=PAD),
+        )
+
+    loader = DataLoader(list(zip(sources, targets)), batch_sampler=batches, collate_fn=collate)
+    train_step = trainer(Model(options["preset"], options["vocab"], tied=True).train())
+    for _, arrays in zip(range(16), loader):
+        train_step(*arrays)
+    started = time.perf_counter()
+    tokens = 0
+    for arrays in loader:
+        train_step(*arrays)
+        tokens += int((arrays[2] != PAD).sum())
+    return {
+        "seconds": time.perf_counter() - started,
+        "tokens": tokens,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def _marian(options):
+    from transformers import MarianConfig, MarianMTModel
+
+    d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[options["preset"]]
+    torch.manual_seed(0)
+    config = MarianConfig(
+        vocab_size=options["vocab"], decoder_vocab_size=options["vocab"], d_model=d_model,
+        encoder_layers=encoder_layers, decoder_layers=decoder_layers, encoder_ffn_dim=d_ff,
+        decoder_ffn_dim=d_ff, encoder_attention_heads=heads, decoder_attention_heads=heads,
+        activation_function="relu", scale_embedding=True, pad_token_id=PAD, bos_token_id=BOS,
+        eos_token_id=EOS, decoder_start_token_id=BOS, forced_eos_token_id=None,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    return MarianMTModel(config).eval()
+
+
+def _generate(model, sources, length, beam):
+    ids = pad_sequence([torch.tensor(s) for s in sources], batch_first=True, padding_value=PAD)
+    beams = {"length_penalty": 0.6} if beam > 1 else {}
+    with torch.inference_mode():
+        return model.generate(
+            input_ids=ids, attention_mask=(ids != PAD).long(), num_beams=beam, do_sample=False,
+            min_new_tokens=length, max_new_tokens=length, use_cache=True, **beams,
+        )  # fmt: skip
+
+
+def decode(options):
+    model = _marian(options)
+    _generate(model, *options["batches"][0], options["beam"])
+    started = time.perf_counter()
+    for sources, length in options["batches"]:
+        out = _generate(model, sources, length, options["beam"])
+        assert out.shape[1] == length + 1, (out.shape, length)
+    return {
+        "seconds": time.perf_counter() - started,
+        "sentences": sum(len(batch[0]) for batch in options["batches"]),
+    }
+
+
+def one(options):
+    model = _marian(options)
+    seconds = []
+    for sources, length in options["batches"][:5] + options["batches"]:
+        started = time.perf_counter()
+        _generate(model, sources, length, options["beam"])
+        seconds.append(time.perf_counter() - started)
+    seconds = seconds[5:]
+    return {"median": statistics.median(seconds), "p95": float(np.percentile(seconds, 95))}
+
+
+TASKS = {f.__name__: f for f in (step, epoch, decode, one)}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(cores())
+    print(json.dumps(TASKS[sys.argv[1]](json.loads(sys.argv[2]))))

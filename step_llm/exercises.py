@@ -1,0 +1,825 @@
+"""Checks for the exercises of the lessons.
+
+A lesson's cell ends in ``exercises.check("2.1", answer)`` and prints one of three lines:
+
+    2.1 not yet: …     the answer is still empty (None, … or NotImplementedError)
+    2.1 passed: …
+    2.1 wrong: …       with what is wrong about this answer
+
+An answer is a value, a Tensor or a function, as the exercise says. Functions are called with
+values of the check's own choice, and compared with the library or with NumPy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from mindspore import Tensor
+
+__all__ = ["check", "numbers", "result"]
+
+_CHECKS = {}
+
+
+class _NotYet(Exception):
+    """The answer is still empty."""
+
+
+class _Wrong(Exception):
+    """What is wrong with the answer."""
+
+
+def check(number: str, *answer) -> None:
+    """Say in one line how an exercise stands.
+
+    Args:
+        number: of the exercise, as in "2.1".
+        answer: what the exercise asks for.
+
+    Raises:
+        ValueError: there is no such exercise.
+    """
+    status, message = result(number, *answer)
+    print(f"{number} {status}: {message}")
+
+
+def result(number: str, *answer) -> tuple[str, str]:
+    """What ``check`` prints: "not yet", "passed" or "wrong", and the message."""
+    if number not in _CHECKS:
+        raise ValueError(f"there is no exercise {number!r}; there are {', '.join(numbers())}")
+    try:
+        return "passed", _CHECKS[number](*(_given(value) for value in answer))
+    except _NotYet:
+        return "not yet", "write your answer above, then run the cell again"
+    except _Wrong as error:
+        return "wrong", str(error)
+
+
+def numbers() -> list[str]:
+    """The numbers of all exercises, in the order of the lessons."""
+    return sorted(_CHECKS, key=lambda number: [int(part) for part in number.split(".")])
+
+
+def _exercise(number):
+    """Register a check: it returns what "passed" says, or raises _NotYet or _Wrong."""
+
+    def register(function):
+        _CHECKS[number] = function
+        return function
+
+    return register
+
+
+def _given(value):
+    if value is None or value is ...:
+        raise _NotYet
+    return value
+
+
+def _call(function, *arguments, **options):
+    """Call the reader's function; its exceptions become words about the answer."""
+    if not callable(function):
+        raise _Wrong(f"expected a function, got {type(function).__name__}")
+    try:
+        value = function(*arguments, **options)
+    except NotImplementedError:
+        raise _NotYet from None
+    except Exception as error:
+        raise _Wrong(f"your code raised {type(error).__name__}: {error}") from None
+    return _given(value)
+
+
+def _array(value, name="the answer"):
+    """A Tensor, a number or nested lists as a NumPy array."""
+    array = value.asnumpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype == object or array.dtype.kind not in "biuf":
+        raise _Wrong(f"{name} is {type(value).__name__}; expected numbers or a Tensor")
+    return array
+
+
+def _expect_shape(value, shape, name="the answer"):
+    array = _array(value, name)
+    if array.shape != tuple(shape):
+        raise _Wrong(f"{name} has shape {array.shape}; expected {tuple(shape)}")
+    return array
+
+
+def _expect_close(value, expected, hint, name="the answer", tolerance=1e-4):
+    """Compare shape and values; the hint says what to look at."""
+    expected = _array(expected)
+    array = _expect_shape(value, expected.shape, name)
+    if not np.isfinite(array).all():
+        raise _Wrong(f"{name} holds values that are not finite. {hint}")
+    if not np.allclose(array, expected, rtol=tolerance, atol=tolerance):
+        raise _Wrong(f"{name} is off by up to {np.abs(array - expected).max():.3g}. {hint}")
+    return array
+
+
+# ---------------------------------------------------------------- 00 Start here
+
+
+@_exercise("0.1")
+def _centre(centre):
+    """Each vector without its mean."""
+    x = np.random.default_rng(0).normal(2.0, 3.0, (2, 4, 4)).astype(np.float32)
+    got = _expect_shape(_call(centre, Tensor(x)), x.shape)
+    mean = x.mean(-1, keepdims=True)
+    if np.allclose(got, np.broadcast_to(mean, x.shape), atol=1e-4):
+        raise _Wrong("these are the means; subtract them from x")
+    if np.allclose(got, x - x.mean(-1)[:, None, :], atol=1e-4):
+        raise _Wrong("the mean has lost its axis, and was broadcast along another; keep the axis")
+    if np.allclose(got, x - x.mean(), atol=1e-4):
+        raise _Wrong("this is one mean for all; each vector has its own, over the last axis")
+    _expect_close(got, x - mean, "Take the mean over the last axis, and keep the axis.")
+    return "a mean that keeps its axis fits what it was taken from"
+
+
+@_exercise("0.2")
+def _slope(slope):
+    """The derivative of x³ − 2x."""
+    x = np.array([-1.5, 0.0, 0.5, 2.0], np.float32)
+    got = _expect_shape(_call(slope, Tensor(x)), x.shape)
+    if np.allclose(got, x**3 - 2 * x, atol=1e-4):
+        raise _Wrong("this is f itself; expected its derivative")
+    hint = "By hand it is 3x² − 2; ms.grad(f)(x) computes it."
+    _expect_close(got, 3 * x**2 - 2, hint)
+    return "no formula of the derivative was needed"
+
+
+@_exercise("0.3")
+def _update(update):
+    """One step of gradient descent for a straight line."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(1.0, 1.0, 20).astype(np.float32)
+    y = (3 * x + 1 + rng.normal(0.0, 0.1, 20)).astype(np.float32)
+    w, b, rate = 0.5, -0.5, 0.05
+    got = _call(update, *(Tensor(np.float32(v)) for v in (w, b)), Tensor(x), Tensor(y), rate)
+    if not isinstance(got, (tuple, list)) or len(got) != 2:
+        raise _Wrong("expected two values, the new w and the new b")
+    got = [float(_expect_shape(value, (), name)) for value, name in zip(got, ("w", "b"))]
+    error = w * x + b - y
+    dw, db = float((2 * error * x).mean()), float((2 * error).mean())
+    hints = {
+        (w + rate * dw, b + rate * db): "this goes uphill; subtract rate times the gradient",
+        (w - 20 * rate * dw, b - 20 * rate * db): "the loss is the mean of the squares, not the "
+        "sum; yours is 20 times too steep for 20 points",
+    }
+    for values, hint in hints.items():
+        if np.allclose(got, values, rtol=1e-3):
+            raise _Wrong(hint)
+    if np.isclose(got[0], w - rate * dw, rtol=1e-4) and not np.isclose(got[1], b - rate * db, 1e-4):
+        raise _Wrong("w is right, b is not; take both derivatives at the old w and b")
+    hint = "New value = old value − rate · derivative of the mean squared error."
+    _expect_close(got, [w - rate * dw, b - rate * db], hint, "(w, b)", tolerance=1e-3)
+    return "again and again, this is all of gradient descent"
+
+
+# ---------------------------------------------------------------- 02 Attention
+
+
+_FIVE_KEYS = np.array(
+    [[0, 0, 0, 1], [2, 0, 0, 0], [0, 0, 2, 0], [0, 0, 0, 2], [0, 2, 0, 0]], np.float64
+)
+
+
+def _softmax(scores):
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+@_exercise("2.1")
+def _weights_by_hand(weights):
+    """The five weights of the query (0, 1, 2, 0)."""
+    got = _expect_shape(weights, (5,), "your list")
+    scores = _FIVE_KEYS @ np.array([0, 1, 2, 0])
+    expected = _softmax(scores / 2)
+    if np.allclose(got, expected, atol=0.006):
+        return "two steps of score between two keys are a factor of e² between their weights"
+    for guess, hint in (
+        (_softmax(scores), "these weights lack the scale: divide each score by √Dk = 2 first"),
+        (scores / 2, "these are the scaled scores; now take exp of each, and divide by the sum"),
+        (scores, "these are the dot products; divide them by √Dk = 2, then take the softmax"),
+        (np.exp(scores / 2), "these are the exponentials; divide each by the sum of all five"),
+        (scores / scores.sum(), "divide exponentials, exp(score), by their sum, not the scores"),
+    ):
+        if np.allclose(got, guess, atol=0.02):
+            raise _Wrong(hint)
+    if abs(got.sum() - 1) > 0.03:
+        raise _Wrong(f"your weights add up to {got.sum():.2f}; weights of a softmax add up to 1")
+    place = int(np.abs(got - expected).argmax())
+    raise _Wrong(f"look again at weight number {place + 1}, counted from 1; keys in their order")
+
+
+@_exercise("2.2")
+def _temperature(attention):
+    """Attention with a temperature."""
+    rng = np.random.default_rng(22)
+    query, key, value = (rng.normal(size=(2, n, d)) for n, d in ((3, 4), (5, 4), (5, 6)))
+    given = [Tensor(array.astype(np.float32)) for array in (query, key, value)]
+    scores = query @ key.transpose(0, 2, 1) / 2
+    for temperature in (1.0, 0.25, 4.0):
+        answer = _call(attention, *given, temperature)
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise _Wrong("return two things: the output (B, T, Dv) and the weights (B, T, S)")
+        got = _expect_shape(_given(answer[1]), (2, 3, 5), "the weights")
+        expected = _softmax(scores / temperature)
+        if temperature != 1 and np.allclose(got, _softmax(scores * temperature), atol=1e-4):
+            raise _Wrong("you multiply by the temperature; a high one must make weights more even")
+        if np.allclose(got, _softmax(scores * 2 / temperature), atol=1e-4):
+            raise _Wrong("the factor 1/√Dk is missing: the scores are divided by √Dk · temperature")
+        hint = f"At temperature {temperature} it is softmax(q·k / (√Dk · {temperature}))."
+        _expect_close(got, expected, hint, "the matrix of weights")
+        hint = "The output is the weights times the value."
+        _expect_close(_given(answer[0]), expected @ value, hint, "the output")
+    return "√Dk is a temperature too: the one that keeps the variance of the scores at 1"
+
+
+@_exercise("2.3")
+def _local_mask(mask):
+    """A causal mask with a sliding window."""
+    for length, window in ((6, 3), (5, 1), (4, 10)):
+        answer = _call(mask, length, window)
+        got = _expect_shape(answer, (1, 1, length, length), "the mask")
+        if got.dtype != bool:
+            raise _Wrong(f"the mask holds {got.dtype}; expected Boolean, made by a comparison")
+        t, s = np.arange(length)[:, None], np.arange(length)[None, :]
+        expected = (s <= t) & (s > t - window)
+        wrong = np.argwhere(got[0, 0] != expected)
+        if not len(wrong):
+            continue
+        case = f"length {length}, window {window}"
+        if (got[0, 0] == ~expected).all():
+            raise _Wrong("it is the opposite of what is asked for: True means may attend")
+        if not got[0, 0].diagonal().all():
+            raise _Wrong(f"{case}: a position may always attend to itself")
+        if got[0, 0][s > t].any():
+            raise _Wrong(f"{case}: a position attends to a later one; the mask must be causal too")
+        t, s = wrong[0]
+        raise _Wrong(
+            f"{case}: query {t} and key {s} should be {bool(expected[t, s])}. A window of "
+            f"{window} counts the position itself"
+        )
+    return "code that skips the forbidden places costs T · window instead of T² products"
+
+
+@_exercise("2.4")
+def _three_masks(masks):
+    """The masks of the three attentions of a translator."""
+    source = np.array([[5, 6, 7, 0], [4, 3, 9, 8], [6, 0, 0, 0]], np.int32)
+    target = np.array([[2, 7, 9, 4, 0, 0], [2, 5, 0, 0, 0, 0], [0, 2, 3, 4, 6, 8]], np.int32)
+    answer = _call(masks, Tensor(source), Tensor(target))
+    if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+        raise _Wrong("return three masks: encoder, decoder, cross")
+    (batch, s), (_, t) = source.shape, target.shape
+    causal = np.tril(np.ones((t, t), bool))
+    for name, mask, queries, keys, allowed in (
+        ("encoder", answer[0], source, source, np.ones((s, s), bool)),
+        ("decoder", answer[1], target, target, causal),
+        ("cross", answer[2], target, source, np.ones((t, s), bool)),
+    ):
+        got = _array(_given(mask), f"the {name} mask")
+        if got.dtype != bool:
+            raise _Wrong(f"the {name} mask holds {got.dtype}; expected Boolean")
+        shape = (batch, 1, queries.shape[1], keys.shape[1])
+        if got.ndim != 4 or any(g not in (1, n) for g, n in zip(got.shape, shape)):
+            raise _Wrong(
+                f"the {name} mask has shape {got.shape}, which does not broadcast to "
+                f"(B, 1, queries, keys) = {shape}"
+            )
+        got = np.broadcast_to(got, shape)[:, 0]
+        real_query, real_key = queries[:, :, None] != 0, keys[:, None, :] != 0
+        # What a padded query attends to is nobody's business: its output is never used.
+        if (got & real_query & ~real_key).any():
+            raise _Wrong(f"the {name} mask lets a real token attend to padding")
+        if (got & real_query & ~allowed).any():
+            raise _Wrong(f"the {name} mask lets a target position attend to a later one")
+        if (~got & real_query & real_key & allowed).any():
+            raise _Wrong(f"the {name} mask forbids a real token that the query may see")
+    return "keys decide about padding; only the decoder's self-attention must not look ahead"
+
+
+@_exercise("2.5")
+def _multi_query(attention):
+    """Multi-query attention: H heads of queries, one head of keys and values."""
+    rng = np.random.default_rng(25)
+    query, key, value = (rng.normal(size=s) for s in ((2, 3, 4, 8), (2, 5, 8), (2, 5, 6)))
+    given = [Tensor(array.astype(np.float32)) for array in (query, key, value)]
+    got = _expect_shape(_call(attention, *given), (2, 3, 4, 6), "the output")
+    scores = np.einsum("bhtd,bsd->bhts", query, key)
+    expected = np.einsum("bhts,bse->bhte", _softmax(scores / np.sqrt(8)), value)
+    if np.allclose(got, np.einsum("bhts,bse->bhte", _softmax(scores), value), atol=1e-4):
+        raise _Wrong("the factor 1/√Dk is missing; Dk is the last axis of the query")
+    hint = "Every head of the query uses the same key and value; check the order of the axes."
+    _expect_close(got, expected, hint, "the output")
+    return "a decoder's cache then holds one head of keys and values instead of H"
+
+
+# ---------------------------------------------------------------- 03 Positional encoding
+
+
+@_exercise("3.1")
+def _restore(restore):
+    """Undo a permutation of rows."""
+    rng = np.random.default_rng(31)
+    for order in ([2, 0, 3, 1], [4, 2, 0, 5, 1, 3]):
+        order = np.array(order)
+        original = rng.normal(size=(len(order), 3)).astype(np.float32)
+        shuffled = original[order]
+        got = _expect_shape(_call(restore, shuffled.copy(), order.copy()), original.shape)
+        if np.allclose(got, shuffled[order]):
+            raise _Wrong(
+                "indexing with order shuffles a second time; you need the inverse permutation: "
+                "where in order does word 0 stand, where word 1, …?"
+            )
+        if np.allclose(got, shuffled):
+            raise _Wrong("the rows are still in their shuffled order")
+        _expect_close(got, original, "Row i of shuffled must become row order[i].")
+    return "attention moves outputs with the words, so undoing the shuffle gives all of them back"
+
+
+def _sinusoidal(length, width):
+    angle = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, width, 2) / width)
+    return np.stack([np.sin(angle), np.cos(angle)], -1).reshape(length, width)
+
+
+@_exercise("3.2")
+def _position_of(position_of):
+    """Positions read from sinusoidal encodings."""
+    rng = np.random.default_rng(32)
+    for width in (16, 64):
+        positions = rng.permutation(100)[:20]
+        vectors = _sinusoidal(100, width)[positions].astype(np.float32)
+        got = _expect_shape(_call(position_of, vectors.copy()), (20,))
+        if np.allclose(got, positions + 1):
+            raise _Wrong("every answer is one too large: the first position is 0")
+        if np.allclose(np.cos(got - positions), 1, atol=1e-3) and not np.allclose(got, positions):
+            raise _Wrong(
+                "the fastest hand is right, but after 2π positions it starts again; "
+                "use all pairs of coordinates"
+            )
+        wrong = np.flatnonzero(~np.isclose(got, positions))
+        if len(wrong):
+            raise _Wrong(
+                f"the encoding of position {positions[wrong[0]]} was read as {got[wrong[0]]:g}. "
+                "The dot product with the right row of the table is the largest one"
+            )
+    return (
+        "the dot product of two encodings is largest at distance 0, so every position can be read"
+    )
+
+
+@_exercise("3.3")
+def _rotate_neighbours(rotate):
+    """Rotary positions whose pairs are neighbours."""
+    x = np.random.default_rng(33).normal(size=(9, 8))
+    place = np.arange(9)[:, None]
+    angle = place * 10000.0 ** (-np.arange(0, 8, 2) / 8)  # (T, Dk/2)
+    slow = place * 10000.0 ** (-np.arange(4) / 8)
+    pairs, halves = x[:, 0::2] + 1j * x[:, 1::2], x[:, :4] + 1j * x[:, 4:]
+    turned = pairs * np.exp(1j * angle)
+
+    def side_by_side(numbers):
+        return np.stack([numbers.real, numbers.imag], -1).reshape(9, 8)
+
+    def apart(numbers):
+        return np.concatenate([numbers.real, numbers.imag], 1)
+
+    got = _expect_shape(_call(rotate, Tensor(x.astype(np.float32))), (9, 8))
+    for guess, hint in (
+        (
+            side_by_side(pairs * np.exp(-1j * angle)),
+            "you turn the other way: look at the signs of the sines",
+        ),
+        (
+            apart(halves * np.exp(1j * angle)),
+            "these pairs are (i, i + Dk/2), as in the library; here a pair is (2i, 2i + 1)",
+        ),
+        (
+            apart(turned),
+            "the pairs turn rightly; now put the two coordinates of a pair side by side again",
+        ),
+        (
+            side_by_side(pairs * np.exp(1j * slow)),
+            "pair i turns with speed 10000^(−2i/Dk); the 2 is missing",
+        ),
+    ):
+        if np.allclose(got, guess, atol=1e-4):
+            raise _Wrong(hint)
+    hint = "Row 0 stays as it is; in row t pair i turns by t·θᵢ."
+    _expect_close(got, side_by_side(turned), hint)
+    return "which coordinates form a pair does not matter, as long as query and key agree"
+
+
+@_exercise("3.4")
+def _alibi(attention):
+    """Attention whose scores fall with the distance."""
+    rng = np.random.default_rng(34)
+    query, key, value = (rng.normal(size=(6, 4)) for _ in range(3))
+    given = [Tensor(array.astype(np.float32)) for array in (query, key, value)]
+    distance = np.abs(np.arange(6)[:, None] - np.arange(6))
+    product = query @ key.T
+    for slope in (0.5, 0.1):
+        scores = product / 2 - slope * distance
+        got = _expect_shape(_call(attention, *given, slope), (6, 4))
+        signed = np.arange(6)[:, None] - np.arange(6)
+        for guess, hint in (
+            (product / 2 + slope * distance, "far words gain: the penalty is subtracted"),
+            (product - slope * distance, "the factor 1/√Dk is missing"),
+            (
+                (product - slope * distance) / 2,
+                "only the dot product is divided by √Dk, not the penalty",
+            ),
+            (
+                product / 2 - slope * signed,
+                "the penalty must be |t − s|: without the bars, words to the right gain",
+            ),
+            (
+                product / 2 + slope * signed,
+                "the penalty must be |t − s|: without the bars, words to the left gain",
+            ),
+            (product / 2, "this is plain attention; the distance has no effect"),
+        ):
+            if np.allclose(got, _softmax(guess) @ value, atol=1e-4):
+                raise _Wrong(hint)
+        if np.allclose(got, (_softmax(product / 2) - slope * distance) @ value, atol=1e-4):
+            raise _Wrong("the penalty belongs to the scores, before the softmax")
+        _expect_close(got, _softmax(scores) @ value, "Compute softmax(scores) · value.")
+    return "near words weigh more, at any length; left and right are the same to this scheme"
+
+
+# ---------------------------------------------------------------- 04 Transformer
+
+
+def _float_tensor(array):
+    return Tensor(np.asarray(array, np.float32))
+
+
+@_exercise("4.1")
+def _silent_share(silent_share):
+    """The share of hidden units that ReLU sets to zero."""
+    rng = np.random.default_rng(4)
+    x, weight = rng.normal(size=(2, 3, 8)), rng.normal(size=(16, 8))
+    bias = rng.normal(size=16) + 1.5
+    before = x @ weight.T + bias
+    got = _call(silent_share, _float_tensor(x), _float_tensor(weight), _float_tensor(bias))
+    got = _expect_shape(got, (), "the share")
+    expected = (before <= 0).mean()
+    if abs(got - (1 - expected)) < 1e-6:
+        raise _Wrong("this is the share of the units that speak; the silent ones are the rest")
+    if abs(got - (x @ weight.T <= 0).mean()) < 1e-6:
+        raise _Wrong("the bias is missing: a unit's input is x · weightᵀ + bias")
+    hint = "Count where x · weightᵀ + bias is not positive, and divide by the number of all."
+    _expect_close(got, expected, hint, "the share")
+    return "for each token other units speak: this is what makes the network non-linear"
+
+
+@_exercise("4.2")
+def _rms_norm(rms_norm):
+    """RMSNorm over the last axis."""
+    rng = np.random.default_rng(5)
+    x, gamma = rng.normal(1.0, 3.0, (2, 3, 8)), rng.normal(size=8)
+    got = _expect_shape(_call(rms_norm, _float_tensor(x), _float_tensor(gamma)), x.shape)
+
+    def expected(x, epsilon=1e-5):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon)
+
+    if np.allclose(got, expected(x), atol=1e-3):
+        raise _Wrong("γ is missing: it scales each feature")
+    centred = x - x.mean(-1, keepdims=True)
+    if np.allclose(got, expected(centred) * gamma, atol=1e-3):
+        raise _Wrong("this subtracts the mean, as LayerNorm does; RMSNorm leaves it alone")
+    hint = "Divide by the square root of the mean of x², over the last axis; keep that axis."
+    _expect_close(got, expected(x) * gamma, hint)
+    zero = _call(rms_norm, _float_tensor(np.zeros((1, 1, 8))), _float_tensor(gamma))
+    _expect_close(zero, np.zeros((1, 1, 8)), "For a vector of zeros, ε saves the division.")
+    return "it saves a mean and a shift; many large language models use it"
+
+
+@_exercise("4.3")
+def _masked_batch_norm(masked_batch_norm):
+    """BatchNorm whose statistics leave the padding out."""
+    rng = np.random.default_rng(6)
+    x = rng.normal(2.0, 3.0, (3, 5, 4))
+    mask = np.arange(5) < np.array([5, 3, 2])[:, None]  # (B, T)
+    real = x[mask]
+    expected = (x - real.mean(0)) / np.sqrt(real.var(0) + 1e-5) * mask[:, :, None]
+    got = _call(masked_batch_norm, _float_tensor(x), Tensor(mask))
+    got = _expect_shape(got, x.shape)
+    plain = (x - x.mean((0, 1))) / np.sqrt(x.var((0, 1)) + 1e-5)
+    if np.allclose(got[mask], plain[mask], atol=1e-3):
+        raise _Wrong("the padding is still part of mean and variance")
+    if np.allclose(got[mask], expected[mask], atol=1e-3):
+        hint = "The real tokens are right; the padding has to be 0 at the end."
+    else:
+        hint = (
+            "For each feature, sum over the real tokens of all sentences and divide by their "
+            f"number (here {mask.sum()}, not {mask.size}), for the mean and for the variance."
+        )
+    _expect_close(got, expected, hint, tolerance=1e-3)
+    return "the padding is out of it, but a sentence still depends on those beside it"
+
+
+@_exercise("4.4")
+def _pre_norm_layer(pre_norm_layer):
+    """An encoder layer with LayerNorm before each sub-layer."""
+    from step_llm.config import TransformerConfig
+    from step_llm.transformer import Transformer
+
+    rng = np.random.default_rng(7)
+    model = Transformer(
+        TransformerConfig(
+            5, 5, d_model=8, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, d_ff=16,
+            norm="pre",
+        )
+    )  # fmt: skip
+    layer = model.encoder.layers[0]
+    for weight in layer.get_parameters():
+        if weight.name.endswith(("gamma", "beta")):
+            weight.set_data(_float_tensor(rng.normal(size=weight.shape)))
+    x = _float_tensor(rng.normal(1.0, 2.0, (2, 4, 8)))
+    mask = Tensor((np.arange(4) < np.array([4, 2])[:, None]).reshape(2, 1, 1, 4))
+    got = _expect_shape(_call(pre_norm_layer, layer, x, mask), x.shape)
+    h = layer.attention_residual.norm(x + layer.self_attention(x, x, x, mask))
+    h = layer.feed_forward_residual.norm(h + layer.feed_forward(h))
+    if np.allclose(got, h.asnumpy(), atol=1e-4):
+        raise _Wrong("this is post-norm: LayerNorm has to act on the input of each sub-layer")
+    unmasked = layer(x)[0].asnumpy()
+    if np.allclose(got, unmasked, atol=1e-4):
+        raise _Wrong("the mask is missing: give it to layer.self_attention")
+    hint = (
+        "Twice: normalise x, give that to the sub-layer (as query, key and value), and add the "
+        "result to the x from before the norm."
+    )
+    _expect_close(got, layer(x, mask)[0], hint, tolerance=1e-3)
+    return "nothing stands on the line from input to output but two sums"
+
+
+@_exercise("4.5")
+def _gpt_count(gpt_count):
+    """The number of weights of a decoder-only model."""
+    for vocab_size, d, d_ff, layers, max_length in (
+        (1000, 64, 256, 2, 128),
+        (50257, 768, 3072, 12, 1024),
+    ):
+        attention, feed_forward, norm = 4 * (d * d + d), 2 * d * d_ff + d_ff + d, 2 * d
+        embeddings = (vocab_size + max_length) * d
+        expected = embeddings + layers * (attention + feed_forward + 2 * norm) + norm
+        got = _expect_shape(_call(gpt_count, vocab_size, d, d_ff, layers, max_length), ())
+        hints = {
+            norm: "the LayerNorm at the end is missing",
+            -vocab_size * d: "the unembedding is tied: it has no weights of its own",
+            max_length * d: "the vectors of the positions are missing",
+            layers * (5 * d + d_ff): "the biases are missing: 4 of attention, 2 of feed-forward",
+            layers * 2 * norm: "each layer has two LayerNorms",
+            -layers * attention: "there is no cross-attention: one attention a layer",
+            -layers * (attention + norm): "there is no cross-attention, nor its LayerNorm",
+        }
+        short = expected - int(got)
+        if short:
+            hint = hints.get(short, "count embedding, positions, layers, and the last LayerNorm")
+            raise _Wrong(
+                f"for vocab_size {vocab_size}, d_model {d}, d_ff {d_ff}, layers {layers}, "
+                f"max_length {max_length} you return {int(got):,}; {hint}"
+            )
+    return f"the second test is GPT-2's size: {expected:,} weights"
+
+
+# ---------------------------------------------------------------- 05 Multi30k translation
+
+
+@_exercise("5.1")
+def _real_token_share(share):
+    """The share of a batch that is not padding."""
+    for ids in ([[5, 6, 2], [7, 2, 0]], [[4, 2, 0, 0]], [[9, 8, 7, 2]] * 3):
+        ids = np.array(ids, np.int32)
+        got = _expect_shape(_call(share, ids), (), "the share")
+        if abs(got - ids.size) < 1e-6 or got > 1:
+            raise _Wrong(f"a share lies between 0 and 1, but yours is {got:.3g} for {ids.tolist()}")
+        _expect_close(
+            got, (ids != 0).mean(), f"Count the ids that are not 0 in {ids.tolist()}.", "the share"
+        )
+    return "the rest of the batch is padding, which costs time and teaches nothing"
+
+
+@_exercise("5.2")
+def _smoothed_target(target):
+    """The distribution that label smoothing asks for."""
+    for y, size, smoothing in ((2, 6, 0.1), (0, 4, 0.0), (9, 10, 0.3)):
+        got = _expect_shape(_call(target, y, size, smoothing), (size,), "the target")
+        if abs(got.sum() - 1) > 1e-5:
+            raise _Wrong(
+                f"your probabilities add up to {got.sum():.4f}; expected 1. The right word gets "
+                "its own share of the spread part too"
+            )
+        expected = np.full(size, smoothing / size)
+        expected[y] += 1 - smoothing
+        hint = "Each of the V words gets ε / V; the right word gets 1 − ε more."
+        _expect_close(got, expected, hint, "the target")
+    return "no word has probability 0, so no score has to grow without end"
+
+
+@_exercise("5.3")
+def _bucket(bucket):
+    """The bucket that holds both sides of a pair."""
+    buckets = (12, 16, 25)
+    # A pair that fits nowhere has the answer None, so an empty answer shows in the other pairs.
+    for source, target, expected in ((5, 9, 12), (12, 12, 12), (13, 4, 16), (3, 20, 25)):
+        got = _call(bucket, source, target, buckets)
+        if got != expected:
+            raise _Wrong(
+                f"for lengths {source} and {target} and buckets {buckets} you return {got}; "
+                f"expected {expected}, the shortest that holds both"
+            )
+    try:
+        got = bucket(26, 3, buckets)
+    except Exception as error:
+        raise _Wrong(f"a pair that is too long raised {type(error).__name__}: {error}") from None
+    if got is not None:
+        raise _Wrong(f"lengths 26 and 3 fit no bucket of {buckets}, but you return {got}")
+    return "a few fixed lengths: each is compiled once"
+
+
+@_exercise("5.4")
+def _best_pair(best_pair):
+    """One round of byte-pair encoding."""
+    cases = (
+        ({tuple("hund"): 4, tuple("rund"): 2, tuple("hand"): 7}, ("n", "d")),
+        ({("a", "b"): 1, ("b", "c", "a", "b"): 1, ("b", "c"): 2}, ("b", "c")),
+        ({("un", "d"): 5, ("h", "un", "d"): 3, ("u", "n"): 7}, ("un", "d")),
+    )
+    for words, expected in cases:
+        got = _call(best_pair, dict(words))
+        if not isinstance(got, (tuple, list)) or len(got) != 2:
+            raise _Wrong(f"expected a pair of pieces, got {got!r}")
+        if tuple(got) != expected:
+            raise _Wrong(
+                f"for {words} you return {tuple(got)}; expected {expected}. A pair counts as often "
+                "as the word that it stands in"
+            )
+    return "joined again and again, the most frequent neighbours become words"
+
+
+@_exercise("5.5")
+def _average(average):
+    """The mean of several checkpoints."""
+    rng = np.random.default_rng(0)
+    shapes = {"weight": (2, 3), "bias": (3,)}
+    sets = [{n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()} for _ in range(3)]
+    copies = [{name: value.copy() for name, value in weights.items()} for weights in sets]
+    got = _call(average, sets)
+    if not isinstance(got, dict) or set(got) != set(shapes):
+        raise _Wrong(f"expected a dictionary with the names {sorted(shapes)}")
+    if any((a[name] != b[name]).any() for a, b in zip(sets, copies) for name in shapes):
+        raise _Wrong("the arrays that you were given have changed; add into a new array")
+    for name in shapes:
+        expected = np.mean([weights[name] for weights in copies], axis=0)
+        _expect_close(got[name], expected, "Add the arrays, divide by their number.", name)
+    return "the average is often better than each of its parts"
+
+
+# ---------------------------------------------------------------- 06 Decoding and evaluation
+
+
+@_exercise("6.1")
+def _log_probability_of_a_sentence(log_prob):
+    """The logarithm of a sentence's probability under a table of next-token probabilities."""
+    for seed, ids in ((61, (4, 3, 5)), (62, (5,)), (63, (3, 4, 3, 4))):
+        table = np.random.default_rng(seed).dirichlet(np.ones(6), 6)
+        path = [1, *ids, 2]
+        steps = [float(table[a, b]) for a, b in zip(path, path[1:])]
+        got = float(_expect_shape(_call(log_prob, table.copy(), list(ids)), (), "your number"))
+        expected = float(np.sum(np.log(steps)))
+        if np.isclose(got, expected, atol=1e-6):
+            continue
+        for guess, hint in (
+            (np.prod(steps), "this is the probability; the exercise asks for its logarithm"),
+            (np.log(steps[:-1]).sum(), "the end token is missing: it is the last factor"),
+            (np.log(steps[1:]).sum(), "the first word is missing: it follows the begin token"),
+            (np.log(steps[1:-1]).sum(), "the first word and the end token have a factor each, too"),
+            (expected / len(steps), "this is the mean over the tokens; the sum is wanted"),
+            (-expected, "a probability is below 1, so its logarithm is below 0"),
+            (np.log2(steps).sum(), "this is the logarithm to base 2; take the natural one"),
+        ):
+            if np.isclose(got, guess, atol=1e-6):
+                raise _Wrong(hint)
+        raise _Wrong(f"for {len(ids)} words you return {got:.4f}; expected {expected:.4f}")
+    return "a sum of logarithms, one for each token and one for the end: it can only fall"
+
+
+@_exercise("6.2")
+def _brevity_with_several_references(brevity):
+    """The brevity penalty with the closest of several reference lengths."""
+    cases = ((9, (12,)), (12, (9,)), (10, (10,)), (10, (20, 11, 5)), (10, (12, 8)), (10, (13, 8)))
+    for c, lengths in cases:
+        got = float(_expect_shape(_call(brevity, c, list(lengths)), (), "your number"))
+        closest = min(lengths, key=lambda length: (abs(length - c), length))
+        expected = min(1.0, np.exp(1 - closest / c))
+        if np.isclose(got, expected, atol=1e-6):
+            continue
+        case = f"c = {c}, lengths {list(lengths)}: "
+        if got > 1:
+            raise _Wrong(case + "you return more than 1; a long translation gets no bonus")
+        if np.isclose(got, min(1.0, np.exp(1 - c / closest)), atol=1e-6):
+            raise _Wrong(case + "r and c have changed places: the exponent is 1 − r / c")
+        if np.isclose(got, min(1.0, closest and c / closest), atol=1e-6):
+            raise _Wrong(case + "this is c / r itself; the formula has an exponential")
+        ties = [length for length in lengths if abs(length - c) == abs(closest - c)]
+        if len(ties) > 1:
+            raise _Wrong(case + "two lengths are equally close; the shorter one counts")
+        raise _Wrong(case + f"the closest length is {closest}, so expected {expected:.4f}")
+    return "too short is punished here; too long lowers the precisions, and so is punished already"
+
+
+@_exercise("6.3")
+def _clipped_matches(matches):
+    """Modified n-gram precision with several references."""
+    cases = (
+        ("the the the the", ("the cat is here",), 1),
+        ("a a a dog", ("a cat", "a dog"), 1),
+        ("a dog a dog a dog", ("a dog is chasing a ball", "there is a dog and a dog"), 1),
+        ("a dog a dog a dog", ("a dog is chasing a ball", "there is a dog and a dog"), 2),
+        ("a b c d", ("a b x c d", "b c y"), 2),
+        ("one two", ("one two",), 3),
+    )
+    for hypothesis, references, n in cases:
+        words = hypothesis.split()
+        answer = _call(matches, list(words), [text.split() for text in references], n)
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise _Wrong("return two numbers: the clipped matches, and all n-grams")
+        got = tuple(int(_expect_shape(value, (), "each of the two numbers")) for value in answer)
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        others = []
+        for text in references:
+            other = text.split()
+            others.append([tuple(other[i : i + n]) for i in range(len(other) - n + 1)])
+        kinds = set(grams)
+        clipped = sum(min(grams.count(g), max(o.count(g) for o in others)) for g in kinds)
+        if got == (clipped, len(grams)):
+            continue
+        case = f"{hypothesis!r}, n = {n}: "
+        if got[1] != len(grams):
+            raise _Wrong(case + f"there are {len(grams)} n-grams, you count {got[1]}")
+        if got[0] == sum(any(g in o for o in others) for g in grams):
+            raise _Wrong(case + "not clipped: an n-gram counts at most as often as in a reference")
+        if got[0] == sum(min(grams.count(g), sum(o.count(g) for o in others)) for g in kinds):
+            raise _Wrong(case + "the references' counts are not added; the largest one clips")
+        if got[0] == sum(min(grams.count(g), others[0].count(g)) for g in kinds):
+            raise _Wrong(case + "only the first reference was used")
+        raise _Wrong(case + f"you find {got[0]} matches; expected {clipped}")
+    return "a translation may agree with any reference, but repeating a word earns nothing"
+
+
+@_exercise("6.4")
+def _where_two_hypotheses_tie(tie):
+    """The length penalty at which a longer hypothesis draws level with a shorter one."""
+    for short, long in (((-1.184, 3), (-1.324, 5)), ((-2.0, 4), (-2.6, 9)), ((-0.5, 2), (-0.9, 3))):
+        got = float(_expect_shape(_call(tie, *short, *long), (), "your number"))
+        ratio = (5 + long[1]) / (5 + short[1])
+        expected = np.log(long[0] / short[0]) / np.log(ratio)
+        if np.isclose(got, expected, atol=1e-3):
+            continue
+        if np.isclose(got, -expected, atol=1e-3):
+            raise _Wrong("the sign is wrong: α is positive here; look at which ratio you invert")
+        if np.isclose(got, np.log(long[0] / short[0]) / np.log(long[1] / short[1]), atol=1e-3):
+            raise _Wrong("the penalty of the library is ((5 + length) / 6)^α, not length^α")
+        if np.isclose(got, long[0] / short[0] / ratio, atol=1e-3):
+            raise _Wrong("α is an exponent: take the logarithm of both sides")
+        scores = [p / ((5 + n) / 6) ** got for p, n in (short, long)]
+        raise _Wrong(
+            f"with your α = {got:.3f} the two scores are {scores[0]:.3f} and {scores[1]:.3f}; "
+            "they should be equal"
+        )
+    return "below this α the shorter one wins, above it the longer one"
+
+
+@_exercise("6.5")
+def _nucleus(top_p):
+    """Top-p sampling: the smallest set of tokens that holds at least p of the probability."""
+    cases = (
+        ((0.05, 0.5, 0.15, 0.3), (0.75, 0.4, 0.9)),
+        ((0.7, 0.1, 0.2), (0.5, 0.75, 1.0)),
+        ((0.1, 0.2, 0.3, 0.4), (0.65,)),
+    )
+    for probabilities, limits in cases:
+        for limit in limits:
+            given = np.array(probabilities)
+            got = _expect_shape(_call(top_p, given.copy(), limit), given.shape, "the answer")
+            order = np.argsort(-given)
+            size = int(np.argmax(given[order].cumsum() >= limit - 1e-9)) + 1
+            kept = np.zeros(len(given), bool)
+            kept[order[:size]] = True
+            expected = np.where(kept, given, 0) / given[kept].sum()
+            if np.allclose(got, expected, atol=1e-6):
+                continue
+            case = f"{list(probabilities)}, p = {limit}: "
+            if np.allclose(got, np.where(kept, given, 0), atol=1e-6):
+                raise _Wrong(case + "the right tokens, but they do not sum to 1 any more")
+            if np.array_equal(got > 0, kept):
+                raise _Wrong(case + "the right tokens; divide their probabilities by their sum")
+            if size > 1 and (got > 0).sum() == size - 1:
+                raise _Wrong(case + "the token that crosses p belongs to the set, too")
+            if not (got > 0).any() or not np.isfinite(got).all():
+                raise _Wrong(case + "nothing is left; the most probable token is always kept")
+            if (got > 0).sum() == size:
+                raise _Wrong(case + "as many tokens as needed, but not the most probable ones")
+            raise _Wrong(case + f"you keep {(got > 0).sum()} tokens; expected {size}")
+    return "the set is small where the model is sure and large where it is not, unlike with top-k"

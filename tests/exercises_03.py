@@ -1,0 +1,139 @@
+"""Right and wrong answers to the exercises of lesson 03."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from mindspore import Tensor, ops
+
+from step_llm.positions import apply_rotary, rotary_tables, sinusoidal_encoding
+
+
+def restore(shuffled, order):
+    return shuffled[np.argsort(order)]
+
+
+def shuffle_again(shuffled, order):
+    return shuffled[order]
+
+
+def leave_shuffled(shuffled, order):
+    return shuffled
+
+
+def reverse(shuffled, order):
+    return shuffled[::-1]
+
+
+def position_of(vectors):
+    table = sinusoidal_encoding(100, vectors.shape[1]).asnumpy()
+    return (vectors @ table.T).argmax(1)
+
+
+def farthest(vectors):
+    table = sinusoidal_encoding(100, vectors.shape[1]).asnumpy()
+    return (vectors @ table.T).argmin(1)
+
+
+def counted_from_one(vectors):
+    return position_of(vectors) + 1
+
+
+def fastest_hand_alone(vectors):
+    return np.arctan2(vectors[:, 0], vectors[:, 1]) % (2 * math.pi)
+
+
+def all_products(vectors):
+    return vectors @ sinusoidal_encoding(100, vectors.shape[1]).asnumpy().T
+
+
+def rotated(x, sign=1.0, step=2):
+    length, width = x.shape
+    theta = 10000.0 ** (-step * np.arange(width // 2) / width)
+    angle = sign * np.arange(length)[:, None] * theta
+    cosine, sine = (Tensor(f(angle).astype(np.float32)) for f in (np.cos, np.sin))
+    first, second = x[:, 0::2], x[:, 1::2]
+    return first * cosine - second * sine, first * sine + second * cosine
+
+
+def rotate_neighbours(x):
+    return ops.stack(rotated(x), -1).reshape(x.shape)
+
+
+def rotate_backwards(x):
+    return ops.stack(rotated(x, sign=-1.0), -1).reshape(x.shape)
+
+
+def rotate_with_slow_pairs(x):
+    return ops.stack(rotated(x, step=1), -1).reshape(x.shape)
+
+
+def rotate_and_leave_apart(x):
+    return ops.concat(rotated(x), 1)
+
+
+def rotate_halves(x):
+    length, width = x.shape
+    return apply_rotary(x.reshape((1, 1, length, width)), rotary_tables(length, width))[0, 0]
+
+
+def forget_the_batch(x):
+    return rotate_neighbours(x).reshape((1, *x.shape))
+
+
+def attend(query, key, value, slope, scale=True, bars=True):
+    place = np.arange(query.shape[0])
+    distance = place[:, None] - place
+    distance = Tensor((np.abs(distance) if bars else distance).astype(np.float32))
+    scores = ops.matmul(query, key.T) / (math.sqrt(query.shape[1]) if scale else 1.0)
+    return ops.matmul(ops.softmax(scores - slope * distance, -1), value)
+
+
+def attend_far(query, key, value, slope):
+    return attend(query, key, value, -slope)
+
+
+def attend_without_scale(query, key, value, slope):
+    return attend(query, key, value, slope, scale=False)
+
+
+def attend_without_bars(query, key, value, slope):
+    return attend(query, key, value, slope, bars=False)
+
+
+def attend_everywhere(query, key, value, slope):
+    return attend(query, key, value, 0.0)
+
+
+def penalty_after_the_softmax(query, key, value, slope):
+    place = np.arange(query.shape[0])
+    distance = Tensor(np.abs(place[:, None] - place).astype(np.float32))
+    weights = ops.softmax(ops.matmul(query, key.T) / math.sqrt(query.shape[1]), -1)
+    return ops.matmul(weights - slope * distance, value)
+
+
+RIGHT = {
+    "3.1": (restore,),
+    "3.2": (position_of,),
+    "3.3": (rotate_neighbours,),
+    "3.4": (attend,),
+}
+WRONG = {
+    "3.1": [(shuffle_again,), (leave_shuffled,), (reverse,)],
+    "3.2": [(farthest,), (counted_from_one,), (fastest_hand_alone,), (all_products,)],
+    "3.3": [
+        (rotate_backwards,),
+        (rotate_with_slow_pairs,),
+        (rotate_and_leave_apart,),
+        (rotate_halves,),
+        (forget_the_batch,),
+    ],
+    "3.4": [
+        (attend_far,),
+        (attend_without_scale,),
+        (attend_without_bars,),
+        (attend_everywhere,),
+        (penalty_after_the_softmax,),
+    ],
+}

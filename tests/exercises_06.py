@@ -1,0 +1,158 @@
+"""Right and wrong answers to the exercises of lesson 06."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import numpy as np
+
+
+def log_prob(table, ids):
+    path = [1, *ids, 2]
+    return sum(math.log(table[a, b]) for a, b in zip(path, path[1:]))
+
+
+def log_prob_without_the_end(table, ids):
+    path = [1, *ids]
+    return sum(math.log(table[a, b]) for a, b in zip(path, path[1:]))
+
+
+def probability(table, ids):
+    return math.exp(log_prob(table, ids))
+
+
+def mean_log_prob(table, ids):
+    return log_prob(table, ids) / (len(ids) + 1)
+
+
+def brevity(c, lengths):
+    r = min(lengths, key=lambda length: (abs(length - c), length))
+    return min(1.0, math.exp(1 - r / c))
+
+
+def brevity_with_a_bonus(c, lengths):
+    r = min(lengths, key=lambda length: (abs(length - c), length))
+    return math.exp(1 - r / c)
+
+
+def brevity_of_the_first(c, lengths):
+    return min(1.0, math.exp(1 - lengths[0] / c))
+
+
+def brevity_of_the_longer(c, lengths):
+    r = min(lengths, key=lambda length: (abs(length - c), -length))
+    return min(1.0, math.exp(1 - r / c))
+
+
+def brevity_turned_round(c, lengths):
+    r = min(lengths, key=lambda length: (abs(length - c), length))
+    return min(1.0, math.exp(1 - c / r))
+
+
+def ngrams(words, n):
+    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
+
+
+def matches(hypothesis, references, n):
+    ours, most = ngrams(hypothesis, n), Counter()
+    for reference in references:
+        most |= ngrams(reference, n)
+    return sum((ours & most).values()), sum(ours.values())
+
+
+def matches_unclipped(hypothesis, references, n):
+    ours = ngrams(hypothesis, n)
+    known = set().union(*(ngrams(reference, n) for reference in references))
+    return sum(count for gram, count in ours.items() if gram in known), sum(ours.values())
+
+
+def matches_added(hypothesis, references, n):
+    ours, most = ngrams(hypothesis, n), Counter()
+    for reference in references:
+        most += ngrams(reference, n)
+    return sum((ours & most).values()), sum(ours.values())
+
+
+def matches_of_the_first(hypothesis, references, n):
+    return matches(hypothesis, references[:1], n)
+
+
+def precision(hypothesis, references, n):
+    found, total = matches(hypothesis, references, n)
+    return found / max(total, 1)
+
+
+def tie(log_prob_short, length_short, log_prob_long, length_long):
+    return math.log(log_prob_long / log_prob_short) / math.log(
+        (5 + length_long) / (5 + length_short)
+    )
+
+
+def tie_without_five(log_prob_short, length_short, log_prob_long, length_long):
+    return math.log(log_prob_long / log_prob_short) / math.log(length_long / length_short)
+
+
+def tie_of_the_wrong_sign(log_prob_short, length_short, log_prob_long, length_long):
+    return -tie(log_prob_short, length_short, log_prob_long, length_long)
+
+
+def tie_without_logarithms(log_prob_short, length_short, log_prob_long, length_long):
+    return log_prob_long / log_prob_short / ((5 + length_long) / (5 + length_short))
+
+
+def top_p(probabilities, p):
+    order = np.argsort(-probabilities)
+    before = probabilities[order].cumsum() - probabilities[order]
+    kept = np.zeros_like(probabilities)
+    kept[order[before < p]] = probabilities[order[before < p]]
+    return kept / kept.sum()
+
+
+def top_p_not_divided(probabilities, p):
+    return np.where(top_p(probabilities, p) > 0, probabilities, 0)
+
+
+def top_p_without_the_last(probabilities, p):
+    order = np.argsort(-probabilities)
+    kept = np.zeros_like(probabilities)
+    inside = order[probabilities[order].cumsum() <= p]
+    kept[inside] = probabilities[inside]
+    return kept / max(kept.sum(), 1e-9)
+
+
+def top_p_as_a_threshold(probabilities, p):
+    kept = np.where(probabilities >= p, probabilities, 0)
+    return kept / max(kept.sum(), 1e-9)
+
+
+def top_p_in_the_given_order(probabilities, p):
+    before = probabilities.cumsum() - probabilities
+    kept = np.where(before < p, probabilities, 0)
+    return kept / kept.sum()
+
+
+RIGHT = {
+    "6.1": (log_prob,),
+    "6.2": (brevity,),
+    "6.3": (matches,),
+    "6.4": (tie,),
+    "6.5": (top_p,),
+}
+WRONG = {
+    "6.1": [(log_prob_without_the_end,), (probability,), (mean_log_prob,)],
+    "6.2": [
+        (brevity_with_a_bonus,),
+        (brevity_of_the_first,),
+        (brevity_of_the_longer,),
+        (brevity_turned_round,),
+    ],
+    "6.3": [(matches_unclipped,), (matches_added,), (matches_of_the_first,), (precision,)],
+    "6.4": [(tie_without_five,), (tie_of_the_wrong_sign,), (tie_without_logarithms,)],
+    "6.5": [
+        (top_p_not_divided,),
+        (top_p_without_the_last,),
+        (top_p_as_a_threshold,),
+        (top_p_in_the_given_order,),
+    ],
+}

@@ -1,0 +1,130 @@
+"""The checks of the exercises: they pass what is right, and say what is wrong with the rest."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from step_llm import exercises
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _answers():
+    """The modules exercises_NN.py beside this file: right and wrong answers, lesson by lesson."""
+    folder = str(Path(__file__).parent)
+    sys.path.insert(0, folder)
+    try:
+        return [
+            importlib.import_module(path.stem)
+            for path in sorted(Path(folder).glob("exercises_*.py"))
+        ]
+    finally:
+        sys.path.remove(folder)
+
+
+RIGHT = {number: answer for module in _answers() for number, answer in module.RIGHT.items()}
+WRONG = [
+    pytest.param(number, answer, id=f"{number}-{place}")
+    for module in _answers()
+    for number, answers in module.WRONG.items()
+    for place, answer in enumerate(answers)
+]
+
+
+def _sources(folder):
+    """Lesson number to the code of its notebook."""
+    return {
+        path.name[:2].lstrip("0") or "0": "\n".join(
+            cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"
+        )
+        for path in folder.glob("*.ipynb")
+    }
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
+def test_the_right_answer_passes(number):
+    status, message = exercises.result(number, *RIGHT[number])
+    assert (status, message[-1:]) != ("passed", ""), "the message of a passed check says something"
+    assert status == "passed", message
+
+
+@pytest.mark.parametrize(("number", "answer"), WRONG)
+def test_a_wrong_answer_is_refused_with_a_reason(number, answer):
+    status, message = exercises.result(number, *answer)
+    assert status == "wrong"
+    assert len(message) > 20
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
+def test_every_exercise_has_wrong_answers_here(number):
+    assert sum(case.values[0] == number for case in WRONG) >= 2
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
+def test_an_empty_answer_is_not_yet(number):
+    answers = len(RIGHT[number])
+    assert exercises.result(number, *[None] * answers)[0] == "not yet"
+    assert exercises.result(number, *[...] * answers)[0] == "not yet"
+
+    def unfinished(*arguments, **options):
+        raise NotImplementedError
+
+    if all(callable(answer) for answer in RIGHT[number]):
+        assert exercises.result(number, *[unfinished] * answers)[0] == "not yet"
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
+def test_code_that_raises_is_wrong_and_says_what_was_raised(number):
+    def broken(*arguments, **options):
+        raise KeyError("a slip of the reader's")
+
+    if all(callable(answer) for answer in RIGHT[number]):
+        status, message = exercises.result(number, *[broken] * len(RIGHT[number]))
+        assert status == "wrong"
+        assert "KeyError" in message
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
+def test_lesson_and_solution_ask_the_same(number):
+    lesson = number.split(".")[0]
+    for folder in (ROOT / "notebooks", ROOT / "notebooks" / "solutions"):
+        assert f'exercises.check("{number}"' in _sources(folder)[lesson]
+
+
+def test_every_lesson_has_three_to_five_exercises():
+    for lesson in _sources(ROOT / "notebooks"):
+        assert 3 <= sum(n.split(".")[0] == lesson for n in exercises.numbers()) <= 5
+
+
+def test_check_prints_one_line(capsys):
+    exercises.check("5.1", None)
+    exercises.check("5.1", lambda ids: (ids != 0).mean())
+    exercises.check("5.1", lambda ids: 2.0)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("5.1 not yet: ")
+    assert second.startswith("5.1 passed: ")
+    assert third.startswith("5.1 wrong: ")
+
+
+def test_an_unknown_exercise_names_those_there_are():
+    with pytest.raises(ValueError, match=r"no exercise '9\.9'; there are .*5\.1"):
+        exercises.check("9.9", 1)
+
+
+def test_tensors_arrays_and_numbers_are_all_answers():
+    for wrap in (Tensor, np.asarray, float):
+        status, _ = exercises.result("5.1", lambda ids, wrap=wrap: wrap((ids != 0).mean()))
+        assert status == "passed"
+
+
+def test_an_answer_that_is_no_number_is_wrong():
+    status, message = exercises.result("5.1", lambda ids: "a half")
+    assert status == "wrong"
+    assert "expected numbers or a Tensor" in message
