@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # Module by module, what ``from step_llm import …`` offers. They are imported when first asked for,
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
+    "_runtime": ("graph_mode",),
     "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
     "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
@@ -30,8 +31,8 @@ _EXPORTS = {
     "recipes": ("recipe_for",),
     "schedule": ("warmup_learning_rate",),
     "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
-    "training": ("Trainer", "TrainingConfig"),
-    "transformer": ("Decoder", "Embedding", "Encoder", "Transformer"),
+    "training": ("TrainStep", "Trainer", "TrainingConfig"),
+    "transformer": ("Decoder", "Embedding", "Encoder", "Transformer", "initialise"),
     "translator": ("Translator",),
     "vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
 }  # fmt: skip

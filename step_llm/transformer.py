@@ -16,7 +16,7 @@ from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 from step_llm.positions import LearnedPositions, SinusoidalPositions, rotary_tables
 
-__all__ = ["Decoder", "Embedding", "Encoder", "Transformer"]
+__all__ = ["Decoder", "Embedding", "Encoder", "Transformer", "initialise"]
 
 
 class Embedding(nn.Cell):
@@ -184,7 +184,7 @@ class Transformer(nn.Cell):
                 Tensor(np.zeros((config.target_vocab_size, config.d_model), np.float32)),
                 name="output_weight",
             )
-        self.initialise(seed)
+        initialise(self, seed)
 
     def construct(self, source, target):
         memory, source_mask, _ = self.encode(source)
@@ -243,26 +243,33 @@ class Transformer(nn.Cell):
         logits = ops.MatMul(transpose_b=True)(hidden.reshape((batch * length, width)), weight)
         return logits.reshape((batch, length, logits.shape[-1]))
 
-    def initialise(self, seed: int) -> None:
-        """Set all weights to their initial values for this seed."""
-        rng = np.random.default_rng(seed)
-        for parameter in self.get_parameters():
-            name, shape = parameter.name, parameter.shape
-            if name.endswith(("bias", "beta")):
-                value = np.zeros(shape)
-            elif name.endswith("gamma"):
-                value = np.ones(shape)
-            elif "embedding" in name or "positions" in name or name.endswith("output_weight"):
-                value = rng.normal(0.0, shape[1] ** -0.5, shape)
-            else:
-                bound = math.sqrt(6.0 / sum(shape))
-                value = rng.uniform(-bound, bound, shape)
-            parameter.set_data(Tensor(value.astype(np.float32)))
-
     def _rotation(self, length):
         if self.is_rotary:
             return rotary_tables(length, self.config.d_model // self.config.num_heads)
         return None
+
+
+def initialise(cell: nn.Cell, seed: int) -> None:
+    """Set all weights of a cell to the initial values of the paper's reference, for this seed.
+
+    Matrices Xavier-uniform, embeddings (and learned positions) normal with standard deviation
+    D^(−1/2), biases 0, LayerNorm's scale 1. Which is which, the parameter's name tells.
+
+    Source: Glorot and Bengio 2010; github.com/tensorflow/tensor2tensor.
+    """
+    rng = np.random.default_rng(seed)
+    for parameter in cell.get_parameters():
+        name, shape = parameter.name, parameter.shape
+        if name.endswith(("bias", "beta")):
+            value = np.zeros(shape)
+        elif name.endswith("gamma"):
+            value = np.ones(shape)
+        elif "embedding" in name or "positions" in name or name.endswith("output_weight"):
+            value = rng.normal(0.0, shape[1] ** -0.5, shape)
+        else:
+            bound = math.sqrt(6.0 / sum(shape))
+            value = rng.uniform(-bound, bound, shape)
+        parameter.set_data(Tensor(value.astype(np.float32)))
 
 
 def _positions(config):

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, ops
 
 from step_llm import exercises
 
@@ -122,6 +122,16 @@ def test_tensors_arrays_and_numbers_are_all_answers():
     for wrap in (Tensor, np.asarray, float):
         status, _ = exercises.result("5.1", lambda ids, wrap=wrap: wrap((ids != 0).mean()))
         assert status == "passed"
+
+
+def test_an_error_that_mindspore_raises_late_is_about_the_answer():
+    def shapes_that_do_not_fit(ids):
+        return ops.matmul(ops.ones((2, 3)), ops.ones((2, 3)))
+
+    status, message = exercises.result("5.1", shapes_that_do_not_fit)
+    assert status == "wrong"
+    assert "your code raised" in message
+    assert "\n" not in message
 
 
 def test_an_answer_that_is_no_number_is_wrong():

@@ -105,7 +105,7 @@ class Canvas:
 
     def grid(self, x, y, cell, values, kind="attention", numbers=None, size=12):
         """A matrix as shaded cells: values in [0, 1] set the shade, ``numbers`` the labels."""
-        fill, outline = COLOURS[kind]
+        _, outline = COLOURS[kind]
         for row, line in enumerate(values):
             for column, value in enumerate(line):
                 left, top = x + column * cell, y + row * cell
