@@ -59,7 +59,7 @@ def run_worker(side: str, task: str, options: dict) -> dict:
         **os.environ, "GLOG_v": "3", "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads,
     }  # fmt: skip
     done = subprocess.run(
-        [python, script, task, json.dumps(options)],
+        [python, script, task], input=json.dumps(options),
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])

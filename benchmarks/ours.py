@@ -1,6 +1,6 @@
 """This side of the comparison, one measurement a process; benchmarks/speed.py calls it.
 
-    python benchmarks/ours.py TASK '{"option": value, …}'
+    echo '{"option": value, …}' | python benchmarks/ours.py TASK
 
 The last line that it prints is the result as JSON. theirs.py does the same tasks with PyTorch and
 Hugging Face.
@@ -193,4 +193,4 @@ TASKS = {f.__name__: f for f in (step, epoch, decode, one, lengths, product)}
 
 if __name__ == "__main__":
     with graph_mode():
-        print(json.dumps(TASKS[sys.argv[1]](json.loads(sys.argv[2]))))
+        print(json.dumps(TASKS[sys.argv[1]](json.load(sys.stdin))))

@@ -1,4 +1,4 @@
-"""Write the README's table of results from benchmarks/results/*.json; --check only compares."""
+"""Write the README's tables from benchmarks/results/*.json; --check only compares."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+RESULTS = ROOT / "benchmarks" / "results"
+AXES = {"length": "sequence length", "rows": "sentences in a batch", "d_model": "d_model"}
 NAMES = {"mini": "embedded (de→en)", "multi30k": "Multi30k (de→en)"}
 
 
-def table() -> str:
-    """The results as Markdown: one row for each run, then the machine and sacrebleu's signature."""
+def read(name: str) -> dict:
+    """What stands in one file of results; empty where there is none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def translation_table() -> str:
+    """One row for each run, then the machine and sacrebleu's signature."""
     rows = [
         "| corpus | seed | model | epochs | minutes | BLEU, beam 5 | chrF |",
         "|---|---|---|---|---|---|---|",
     ]
     notes = []
     for corpus, name in NAMES.items():
-        path = ROOT / "benchmarks" / "results" / f"{corpus}.json"
-        if not path.exists():
+        content = read(corpus)
+        if not content:
             continue
-        content = json.loads(path.read_text(encoding="utf-8"))
         for run in content["seeds"]:
             model = run["model"]
             sizes = (
@@ -36,28 +42,146 @@ def table() -> str:
                 f"{run['bleu']:.2f} | {run['chrf']:.2f} |"
             )
         mean = sum(run["bleu"] for run in content["seeds"]) / len(content["seeds"])
-        machine = content["machine"]
         notes.append(
             f"{name}: mean BLEU {mean:.2f} over {len(content['seeds'])} "
             f"{'seeds' if len(content['seeds']) > 1 else 'seed'}, "
-            f"{content['seeds'][0]['sentences']} test sentences; {machine['cores']} "
-            f"{'core' if machine['cores'] == 1 else 'cores'} of "
-            f"{machine['processor']}, MindSpore {machine['mindspore']}, "
-            f"Python {machine['python']}, {content['date']}; "
+            f"{content['seeds'][0]['sentences']} test sentences; {measured_on(content)}; "
             f"`{content['seeds'][0]['signature']}`."
             + (f" {content['remark']}" if "remark" in content else "")
         )
     return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
 
 
+def measured_on(content: dict) -> str:
+    """The machine, the versions and the day of a measurement."""
+    machine = content["machine"]
+    cores = f"{machine['cores']} {'core' if machine['cores'] == 1 else 'cores'}"
+    peers = {"torch": "PyTorch", "transformers": "transformers"}
+    versions = [f"MindSpore {machine['mindspore']}", f"Python {machine['python']}"]
+    versions += [f"{peers[k]} {v}" for k, v in content.get("peers", {}).items() if k in peers]
+    return f"{cores} of {machine['processor']}, {', '.join(versions)}, {content['date']}"
+
+
+PICTURES = """
+![Three plots of the seconds of a training step: against sequence length, sentences in a batch and \
+d_model, each above a line for the arithmetic at the machine's peak](\
+benchmarks/results/growth-training.png)
+
+![Seconds of greedy decoding against the tokens written; the line without a cache is the steeper \
+one](benchmarks/results/growth-decoding.png)"""
+
+
+def speed_table() -> str:
+    """A row for each measurement beside a peer: medians, and how many times as good ours is."""
+    content = read("speed")
+    if not content:
+        return "To be measured."
+    rows = [
+        "| measured | step_llm | peer | times as good | goal |",
+        "|---|---|---|---|---|",
+    ]
+    for part, results in ((part, content[part]["results"]) for part in SPEED if part in content):
+        for label, ours, theirs, unit, is_less_better, goal in SPEED[part](results):
+            ratio = theirs["median"] / ours["median"]
+            ratio = ratio if is_less_better else 1 / ratio
+            rows.append(
+                f"| {label} | {spread(ours)} {unit} | {spread(theirs)} {unit} | {ratio:.2f} "
+                f"| {goal} |"
+            )
+    parts = [content[part] for part in SPEED if part in content]
+    notes = sorted({measured_on(part) for part in parts})
+    if "epoch" in content:
+        compiled = content["epoch"]["results"]["ours"]["all_shapes_compiled_seconds"]
+        notes.append(
+            "From the start of training until all eight shapes were compiled: "
+            f"{spread(compiled)} s (goal: at most 20)."
+        )
+    if "growth" in content:
+        growth = content["growth"]["results"]
+        exponents = ", ".join(
+            f"{AXES[name]} {sweep['exponent_of_the_last_three']:.2f}"
+            for name, sweep in growth["sweeps"].items()
+        )
+        notes.append(
+            f"How a step's time grows: exponents over the last three sizes {exponents}; measured "
+            f"peak of a matrix product {growth['peak_gflops']:.0f} GFLOP/s ("
+            f"{measured_on(content['growth'])})."
+        )
+    pictures = PICTURES if "growth" in content else ""
+    return "\n".join([*rows, "", *(f"- {note}" for note in notes), pictures]).rstrip()
+
+
+def spread(values: dict) -> str:
+    """A median, with least and greatest in brackets."""
+    digits = max(0, 2 - len(str(int(values["median"]))))
+    median, least, most = (f"{values[k]:,.{digits}f}" for k in ("median", "min", "max"))
+    return f"{median} ({least}–{most})"
+
+
+def _step_rows(results):
+    goals = {"tiny": 1.2, "small": 1.2, "base": 1.0}
+    for preset, sides in results.items():
+        ours, theirs = sides["ours"], sides["theirs"]
+        yield (
+            f"training step, `{preset}`, 128 × 24",
+            ours["tokens_per_second"], theirs["tokens_per_second"], "tokens/s", False,
+            f"≥ {goals[preset]}",
+        )  # fmt: skip
+    for preset, sides in results.items():
+        yield (
+            f"memory of that process, `{preset}`",
+            sides["ours"]["peak_memory_mib"], sides["theirs"]["peak_memory_mib"], "MiB", True,
+            "≥ 0.67",
+        )  # fmt: skip
+
+
+def _epoch_rows(results):
+    ours, theirs = (results[side]["tokens_per_second"] for side in ("ours", "theirs"))
+    yield "epoch of Multi30k, real target tokens", ours, theirs, "tokens/s", False, "≥ 1.2"
+
+
+def _decode_rows(results):
+    for name, sides in results.items():
+        ours, theirs = (sides[side]["sentences_per_second"] for side in ("ours", "theirs"))
+        yield f"decoding, {name}, batches of 64", ours, theirs, "sentences/s", False, "≥ 1.0"
+
+
+def _one_rows(results):
+    for key, name in (("median_ms", "median"), ("p95_ms", "95th percentile")):
+        ours, theirs = (results[side][key] for side in ("ours", "theirs"))
+        yield f"one sentence at a time, {name}", ours, theirs, "ms", True, "≥ 1.0"
+
+
+def _target_rows(results):
+    ours, theirs = (results[side]["minutes"] for side in ("ours", "theirs"))
+    yield (
+        f"raw Multi30k to validation BLEU {results['target']}",
+        ours, theirs, "minutes", True, "≥ 1.25",
+    )  # fmt: skip
+
+
+SPEED = {
+    "step": _step_rows,
+    "epoch": _epoch_rows,
+    "decode": _decode_rows,
+    "one": _one_rows,
+    "target": _target_rows,
+}
+
+
 def with_minutes(text: str) -> str:
-    """The last column of the table of lessons, from benchmarks/results/lessons.json."""
-    path = ROOT / "benchmarks" / "results" / "lessons.json"
-    lessons = json.loads(path.read_text(encoding="utf-8"))["lessons"] if path.exists() else {}
-    for name, run in lessons.items():
+    """The last column of the table of lessons."""
+    for name, run in read("lessons").get("lessons", {}).items():
         row = re.compile(rf"^(\|.*\(notebooks/{name}\.ipynb\).*\|)[^|\n]*\|$", re.MULTILINE)
         text = row.sub(rf"\g<1> {run['minutes']:.1f}, {run['memory_gib']:.1f} GiB |", text)
     return text
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """The text with a table between `<!-- name: begin -->` and `<!-- name: end -->`."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
 def main() -> int:
@@ -66,9 +190,8 @@ def main() -> int:
     options = parser.parse_args()
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    before, rest = with_minutes(text).split(BEGIN)
-    after = rest.split(END)[1]
-    wanted = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    wanted = with_table(with_minutes(text), "results", translation_table())
+    wanted = with_table(wanted, "speed", speed_table())
     if options.check:
         if wanted != text:
             print("README.md does not hold the results; run: python benchmarks/readme.py")

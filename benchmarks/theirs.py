@@ -1,6 +1,6 @@
 """The peers' side of the comparison: PyTorch's nn.Transformer, Hugging Face's MarianMTModel.
 
-    .venv-bench/bin/python benchmarks/theirs.py TASK '{"option": value, …}'
+    echo '{"option": value, …}' | .venv-bench/bin/python benchmarks/theirs.py TASK
 
 The same tasks, options and results as ours.py.
 """
@@ -32,7 +32,7 @@ PAD, BOS, EOS = 0, 1, 2
 class Model(nn.Module):
     """nn.Transformer with embeddings, sinusoidal positions and the projection to the words."""
 
-    def __init__(self, preset, vocab, tied=False):
+    def __init__(self, preset, vocab, tied=False, norm_first=False):
         super().__init__()
         d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[preset]
         self.scale = math.sqrt(d_model)
@@ -40,8 +40,9 @@ class Model(nn.Module):
         self.source = self.target if tied else nn.Embedding(vocab, d_model)
         self.dropout = nn.Dropout(0.1)
         self.transformer = nn.Transformer(
-            d_model, heads, encoder_layers, decoder_layers, d_ff, 0.1, batch_first=True
-        )
+            d_model, heads, encoder_layers, decoder_layers, d_ff, 0.1, batch_first=True,
+            norm_first=norm_first,
+        )  # fmt: skip
         self.output = nn.Linear(d_model, vocab, bias=False)
         if tied:
             self.output.weight = self.target.weight
@@ -50,25 +51,36 @@ class Model(nn.Module):
         self.register_buffer("positions", table)
 
     def forward(self, source, target):
+        is_padding = source == PAD
+        return self.decode(target, self.encode(source, is_padding), is_padding)
+
+    def encode(self, source, is_padding):
+        return self.transformer.encoder(
+            self._embed(self.source, source), src_key_padding_mask=is_padding
+        )
+
+    def decode(self, target, memory, is_padding):
         length = target.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool).triu(1)
-        hidden = self.transformer(
-            self.dropout(self.source(source) * self.scale + self.positions[: source.shape[1]]),
-            self.dropout(self.target(target) * self.scale + self.positions[:length]),
-            tgt_mask=causal,
+        hidden = self.transformer.decoder(
+            self._embed(self.target, target),
+            memory,
+            tgt_mask=torch.ones(length, length, dtype=torch.bool).triu(1),
             tgt_is_causal=True,
-            src_key_padding_mask=source == PAD,
             tgt_key_padding_mask=target == PAD,
-            memory_key_padding_mask=source == PAD,
+            memory_key_padding_mask=is_padding,
         )
         return self.output(hidden)
 
+    def _embed(self, embedding, ids):
+        return self.dropout(embedding(ids) * self.scale + self.positions[: ids.shape[1]])
 
-def trainer(model):
+
+def trainer(model, label_smoothing=0.0):
     adam = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-9)
-    loss_function = nn.CrossEntropyLoss(ignore_index=PAD)
+    loss_function = nn.CrossEntropyLoss(ignore_index=PAD, label_smoothing=label_smoothing)
 
-    def train_step(source, target, labels):
+    def train_step(source, target, labels, learning_rate=1e-4):
+        adam.param_groups[0]["lr"] = learning_rate
         adam.zero_grad()
         logits = model(source, target)
         loss = loss_function(logits.flatten(0, 1), labels.flatten())
@@ -103,6 +115,81 @@ def step(options):
 
 
 def epoch(options):
+    loader = _loader(options)
+    train_step = trainer(Model(options["preset"], options["vocab"], tied=True).train())
+    for _, arrays in zip(range(16), loader):
+        train_step(*arrays)
+    started = time.perf_counter()
+    tokens = 0
+    for arrays in loader:
+        train_step(*arrays)
+        tokens += int((arrays[2] != PAD).sum())
+    return {
+        "seconds": time.perf_counter() - started,
+        "tokens": tokens,
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def target(options):
+    """Minutes of training until greedy BLEU on the validation set is what is asked for."""
+    from sacrebleu.metrics import BLEU
+
+    torch.manual_seed(options["seed"])
+    started = time.perf_counter()
+    model = Model(options["preset"], options["vocab"], tied=True, norm_first=True)
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1 and "transformer" in name:
+            nn.init.xavier_uniform_(weight)
+    nn.init.normal_(model.target.weight, std=model.scale**-1)
+    train_step = trainer(model, label_smoothing=0.1)
+    bleu, epochs, updates = BLEU(lowercase=True), 0, 0
+    best = 0.0
+    while best < options["target"] and epochs < options["most_epochs"]:
+        model.train()
+        for arrays in _loader(options, seed=epochs):
+            updates += 1
+            warmup = options["warmup"]
+            rate = options["peak"] * min(updates / warmup, (warmup / updates) ** 0.5)
+            train_step(*arrays, rate)
+        epochs += 1
+        model.eval()
+        found = _greedy(model, options["validation"], options["pieces"])
+        best = max(best, bleu.corpus_score(found, [options["references"]]).score)
+    return {
+        "minutes": (time.perf_counter() - started) / 60,
+        "epochs": epochs,
+        "validation_bleu": best,
+    }
+
+
+def _greedy(model, sources, pieces, rows=128, longest=64):
+    """Translations, as nn.Transformer's users write the loop: it has no cache."""
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    texts = [""] * len(sources)
+    with torch.inference_mode():
+        for begin in range(0, len(order), rows):
+            places = order[begin : begin + rows]
+            source = pad_sequence(
+                [torch.tensor(sources[i]) for i in places], batch_first=True, padding_value=PAD
+            )
+            memory_mask = source == PAD
+            memory = model.encode(source, memory_mask)
+            ids = torch.full((len(places), 1), BOS)
+            is_ended = torch.zeros(len(places), dtype=torch.bool)
+            while not is_ended.all() and ids.shape[1] <= longest:
+                logits = model.decode(ids, memory, memory_mask)[:, -1]
+                chosen = torch.where(is_ended, PAD, logits.argmax(-1))
+                ids = torch.cat([ids, chosen[:, None]], dim=1)
+                is_ended |= chosen == EOS
+            for i, row in zip(places, ids[:, 1:].tolist()):
+                row = row[: row.index(EOS)] if EOS in row else row
+                texts[i] = "".join(pieces[token] for token in row).strip()
+    return texts
+
+
+def _loader(options, seed=0):
+    """Multi30k's pairs, sorted by length into batches of so many positions, in random order."""
     stored = np.load(options["pairs"])
     sources, targets = (
         [
@@ -120,7 +207,7 @@ def epoch(options):
             batch = []
         batch.append(i)
     batches.append(batch)
-    random.Random(0).shuffle(batches)
+    random.Random(seed).shuffle(batches)
 
     def collate(pairs):
         source, target = zip(*pairs)
@@ -130,20 +217,7 @@ def epoch(options):
             pad_sequence([ids[1:] for ids in target], batch_first=True, padding_value=PAD),
         )
 
-    loader = DataLoader(list(zip(sources, targets)), batch_sampler=batches, collate_fn=collate)
-    train_step = trainer(Model(options["preset"], options["vocab"], tied=True).train())
-    for _, arrays in zip(range(16), loader):
-        train_step(*arrays)
-    started = time.perf_counter()
-    tokens = 0
-    for arrays in loader:
-        train_step(*arrays)
-        tokens += int((arrays[2] != PAD).sum())
-    return {
-        "seconds": time.perf_counter() - started,
-        "tokens": tokens,
-        "peak_memory_mib": peak_memory_mib(),
-    }
+    return DataLoader(list(zip(sources, targets)), batch_sampler=batches, collate_fn=collate)
 
 
 def _marian(options):
@@ -196,9 +270,9 @@ def one(options):
     return {"median": statistics.median(seconds), "p95": float(np.percentile(seconds, 95))}
 
 
-TASKS = {f.__name__: f for f in (step, epoch, decode, one)}
+TASKS = {f.__name__: f for f in (step, epoch, target, decode, one)}
 
 
 if __name__ == "__main__":
     torch.set_num_threads(cores())
-    print(json.dumps(TASKS[sys.argv[1]](json.loads(sys.argv[2]))))
+    print(json.dumps(TASKS[sys.argv[1]](json.load(sys.stdin))))

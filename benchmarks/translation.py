@@ -32,20 +32,27 @@ def main():
     seeds = []
     for seed in options.seeds:
         out = options.runs / f"{options.corpus}-seed{seed}"
+        is_new = not out.exists()
         started = time.perf_counter()
         step_llm("train", "--corpus", options.corpus, "--seed", seed, "--out", out, "--resume")
         scores = json.loads(step_llm("evaluate", out, "--json", capture=True))
-        seeds.append(result(out, seed, scores, time.perf_counter() - started))
+        seeds.append(result(out, seed, scores))
+        if is_new:
+            wall_minutes = (time.perf_counter() - started) / 60
+            seeds[-1]["wall_minutes_train_and_evaluate"] = round(wall_minutes, 1)
     content = {"machine": machine(), "date": date.today().isoformat(), "seeds": seeds}
     write_results(options.corpus, content)
 
 
-def result(out, seed, scores, wall_seconds):
-    """What one run was and what it reached, from its own checkpoint."""
+def result(out, seed, scores):
+    """What one run was and what it reached, from its own checkpoints.
+
+    The best checkpoint, which is scored, knows nothing of the epochs after it: how long the run was
+    stands in the last one.
+    """
     run = json.loads((out / "run.json").read_text())
-    checkpoint = out / run["best"]
-    state = json.loads((checkpoint / "state.json").read_text())
-    model = json.loads((checkpoint / "config.json").read_text())
+    state = json.loads((out / run["last"] / "state.json").read_text())
+    model = json.loads((out / run["last"] / "config.json").read_text())
     history = state["training"]["history"]
     return {
         "seed": seed,
@@ -57,7 +64,6 @@ def result(out, seed, scores, wall_seconds):
         "sentences": scores["sentences"],
         "sentences_per_second": scores["sentences_per_second"],
         "minutes": round(state["training"]["seconds"] / 60, 1),
-        "wall_minutes_train_and_evaluate": round(wall_seconds / 60, 1),
         "epochs": len(history),
         "updates": state["training"]["step"],
         "best_validation_bleu_greedy": max(entry["validation_bleu"] for entry in history),
