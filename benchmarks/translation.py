@@ -28,6 +28,7 @@ def main():
     parser.add_argument("corpus", choices=("mini", "multi30k"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmark")
+    parser.add_argument("--remark", help="what a reader should know of these runs; for the README")
     options = parser.parse_args()
     seeds = []
     for seed in options.seeds:
@@ -41,6 +42,8 @@ def main():
             wall_minutes = (time.perf_counter() - started) / 60
             seeds[-1]["wall_minutes_train_and_evaluate"] = round(wall_minutes, 1)
     content = {"machine": machine(), "date": date.today().isoformat(), "seeds": seeds}
+    if options.remark:
+        content["remark"] = options.remark
     write_results(options.corpus, content)
 
 

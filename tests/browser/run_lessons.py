@@ -27,6 +27,7 @@ import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
+import nbformat
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,8 +43,12 @@ FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
-# What the page looks like, asked in one go. A virtual list would hide the cells out of sight, so
-# the settings below show all of them.
+# All cells are drawn, also those out of sight; nobody is asked about news.
+SETTINGS = {
+    "notebook-extension/tracker": '{"windowingMode": "none"}',
+    "apputils-extension/notification": '{"fetchNews": "false"}',
+}
+# What the page looks like, asked in one go.
 LOOK = """() => {
   const notebook = document.querySelector('.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook');
   const prompts = [...notebook.querySelectorAll('.jp-CodeCell .jp-InputPrompt')]
@@ -100,9 +105,12 @@ class server:
 
     def __enter__(self) -> str:
         shutil.copytree(ROOT / "notebooks", self.scratch / "notebooks")
-        settings = self.scratch / "settings" / "@jupyterlab" / "notebook-extension"
-        settings.mkdir(parents=True)
-        (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+        for path in (self.scratch / "notebooks").glob("*.ipynb"):
+            without_outputs(path)
+        for name, text in SETTINGS.items():
+            path = self.scratch / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -140,6 +148,15 @@ class server:
         self.log.close()
 
 
+def without_outputs(path: Path) -> None:
+    """Take the stored outputs away: what the page shows then is of this run."""
+    notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, path)
+
+
 def run_lesson(browser, address, name, options) -> list[str]:
     """What is wrong with the page after all cells have run."""
     page = browser.new_page(viewport={"width": 1280, "height": 1000})
@@ -147,7 +164,12 @@ def run_lesson(browser, address, name, options) -> list[str]:
     page.wait_for_selector(".jp-NotebookPanel .jp-CodeCell", timeout=120_000)
     # The status of the kernel: nothing may be run before it is there.
     page.wait_for_selector('.jp-NotebookPanel-toolbar [data-status="idle"]', timeout=120_000)
-    page.keyboard.press("Escape")
+    # The first page may ask for a kernel before the server has said which there are.
+    page.wait_for_timeout(2000)
+    dialog = page.locator(".jp-Dialog .jp-mod-accept")
+    if dialog.count():
+        dialog.first.click()
+        page.wait_for_selector('.jp-NotebookPanel-toolbar [data-status="idle"]', timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
     end = time.monotonic() + 60 * options.minutes
