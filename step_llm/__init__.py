@@ -17,6 +17,7 @@ _EXPORTS = {
     "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
     "data": ("Batches", "ParallelText", "corpus_folder", "encode_pairs", "read_parallel"),
+    "device": ("use_device",),
     "layers": (
         "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
     ),

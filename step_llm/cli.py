@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +15,7 @@ __all__ = ["main"]
 
 _PRESETS = ("tiny", "small", "base")
 _POSITIONS = ("sinusoidal", "learned", "rotary")
+_DEVICE_HELP = "CPU, GPU or Ascend; default: STEP_LLM_DEVICE, else Ascend, GPU, CPU in this order"
 _DEMO_SENTENCES = {
     "multi30k": (
         "Ein Mann fährt mit dem Fahrrad durch die Stadt.",
@@ -132,7 +132,7 @@ def _add_training_options(parser):
     add("--preset", choices=_PRESETS, help="sizes of the model")
     add("--epochs", type=int, help="passes over the training text")
     add("--seed", type=int, default=0, help="of weights, batches and dropout; default: 0")
-    add("--device", help="CPU, GPU or Ascend; default: what MindSpore finds")
+    add("--device", help=_DEVICE_HELP)
     add("--source", default="de", metavar="LANG", help="ending of the source files; default: de")
     add("--target", default="en", metavar="LANG", help="ending of the target files; default: en")
     group = parser.add_argument_group("recipe")
@@ -156,7 +156,7 @@ def _add_search_options(parser):
     add("--beam", type=int, default=5, help="beam size; 1 is greedy; default: 5")
     add("--length-penalty", type=float, default=0.6, help="alpha; 0 is none; default: 0.6")
     add("--batch-size", type=int, default=64, help="sentences at once; default: 64")
-    add("--device", help="CPU, GPU or Ascend; default: what MindSpore finds")
+    add("--device", help=_DEVICE_HELP)
 
 
 def _fetch(options):
@@ -178,7 +178,9 @@ def _run_fetcher(mirror, out):
 
 
 def _train(options):
-    _set_device(options.device)
+    from step_llm.device import use_device
+
+    print(use_device(options.device))
     from step_llm.checkpoint import find_checkpoint, load_model, read_run, read_state
     from step_llm.config import TransformerConfig
     from step_llm.data import corpus_folder, encode_pairs, read_parallel
@@ -293,7 +295,9 @@ def _refuse_changes(options, last, model, tokenizers, fields):
 
 
 def _evaluate(options):
-    _set_device(options.device)
+    from step_llm.device import use_device
+
+    device = use_device(options.device)
     from step_llm.checkpoint import find_checkpoint, load_model, read_state
     from step_llm.data import corpus_folder, read_parallel
     from step_llm.metrics import score
@@ -321,6 +325,7 @@ def _evaluate(options):
             "sentences": scores.sentences,
             "sentences_per_second": round(scores.sentences / seconds, 2),
             "seconds": round(seconds, 2),
+            "device": device.name,
             "corpus": corpus,
             "split": options.split,
             "beam_size": options.beam,
@@ -328,13 +333,16 @@ def _evaluate(options):
         }
         print(json.dumps(result))
     else:
+        print(device)
         print(f"{corpus}, {options.split}, beam {options.beam}:")
         print(scores)
         print(f"{scores.sentences / seconds:.1f} sentences a second, compiling included")
 
 
 def _translate(options):
-    _set_device(options.device)
+    from step_llm.device import use_device
+
+    use_device(options.device)
     from step_llm.checkpoint import load_model
     from step_llm.plots import plot_attention
     from step_llm.translator import Translator
@@ -378,10 +386,12 @@ def _info(options):
 
     import step_llm
     from step_llm.data import CORPORA, corpus_folder
+    from step_llm.device import choose_device
 
     print(f"step_llm {step_llm.__version__}, MindSpore {ms.__version__}, "
           f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
-          f"{os.cpu_count()} CPU cores, device {ms.get_context('device_target')}")  # fmt: skip
+          f"{os.cpu_count()} CPU cores")  # fmt: skip
+    print(choose_device())
     for name in CORPORA:
         folder = corpus_folder(name)
         there = (folder / "train.de").is_file()
@@ -429,21 +439,3 @@ def _demo(options):
         if status:
             return status
     return 0
-
-
-def _set_device(name):
-    if name is None:
-        return
-    import mindspore as ms
-
-    devices = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
-    if name.lower() not in devices:
-        raise UserError(f"--device is {name!r}; expected CPU, GPU or Ascend")
-    logging.disable(logging.ERROR)  # MindSpore logs lines of its own before it raises.
-    try:
-        ms.set_device(devices[name.lower()])
-        ms.ops.add(ms.Tensor(1.0), ms.Tensor(1.0)).asnumpy()
-    except Exception as error:  # MindSpore raises several types for a device that is not there.
-        raise UserError(f"device {name} cannot be used: {_one_line(error)[:200]}") from error
-    finally:
-        logging.disable(logging.NOTSET)

@@ -9,16 +9,21 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
+from step_llm.device import use_device
+
 __all__ = ["about", "is_quick", "run_folder"]
 
 
 def about() -> None:
-    """Print the versions, the device and the mode that a lesson runs with."""
+    """Print the versions, the device and the mode that a lesson runs with.
+
+    The device is chosen here, before the lesson computes anything; see ``device.use_device``.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"Python {platform.python_version()}")
     print(f"MindSpore {ms.__version__}")
     print(f"NumPy {np.__version__}")
-    print(f"device: {ms.get_context('device_target')}, CPU cores: {cores}")
+    print(f"device: {use_device().name}, CPU cores: {cores}")
     print(f"mode: {'quick' if is_quick() else 'full'}")
 
 

@@ -1,0 +1,165 @@
+"""The device that everything runs on: which there are, which one is taken, and why.
+
+Ascend, else GPU, else CPU, unless ``--device`` or the environment variable STEP_LLM_DEVICE names
+one. No other module knows the device.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = [
+    "DEVICES",
+    "DeviceChoice",
+    "DeviceError",
+    "choose_device",
+    "current_device",
+    "present_devices",
+    "quiet",
+    "use_device",
+]
+
+DEVICES = ("Ascend", "GPU", "CPU")  # the order in which they are preferred
+_VARIABLE = "STEP_LLM_DEVICE"
+
+
+class DeviceError(ValueError):
+    """A device that is unknown, missing or does not compute; says what there is instead."""
+
+
+@dataclass(frozen=True)
+class DeviceChoice:
+    """A device, and why it was taken.
+
+    Args:
+        name: "Ascend", "GPU" or "CPU".
+        reason: a few words.
+    """
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"device {self.name} ({self.reason})"
+
+
+def present_devices() -> dict[str, int]:
+    """The kinds of device that MindSpore can reach here, preferred first, and how many of each."""
+    counts = {name: _count(name) for name in DEVICES}
+    return {name: count for name, count in counts.items() if count}
+
+
+def choose_device(wanted: str | None = None, asked_by: str = "--device") -> DeviceChoice:
+    """Decide for a device, without touching it.
+
+    Args:
+        wanted: "Ascend", "GPU" or "CPU", in any case. None takes what STEP_LLM_DEVICE says, and
+            without that the first of Ascend, GPU and CPU that is there.
+        asked_by: how the user asked for ``wanted``; messages name it.
+
+    Raises:
+        DeviceError: an unknown name, or a device that is not there; names those that are.
+    """
+    if wanted is None and os.environ.get(_VARIABLE):
+        wanted, asked_by = os.environ[_VARIABLE], _VARIABLE
+    if wanted is None:
+        present = present_devices()
+        name = next(iter(present), "CPU")
+        missing = DEVICES[: DEVICES.index(name)]
+        if not missing:
+            return DeviceChoice(name, f"{present[name]} found")
+        return DeviceChoice(name, "no " + " and no ".join(missing) + " found")
+    names = {name.lower(): name for name in DEVICES}
+    name = names.get(wanted.lower())
+    if name is None:
+        raise DeviceError(f"{asked_by} is {wanted!r}; expected CPU, GPU or Ascend")
+    if not _count(name):
+        cause = _cause(name)
+        raise DeviceError(
+            f"{asked_by} is {name}, but MindSpore finds none here; present: "
+            f"{', '.join(present_devices())}. Choose one of these, or install what {name} needs"
+            + (f" ({cause})" if cause else "")
+        )
+    return DeviceChoice(name, f"{asked_by} asks for it")
+
+
+def use_device(wanted: str | None = None, asked_by: str = "--device") -> DeviceChoice:
+    """Decide for a device, make MindSpore use it from now on, and try it with one small sum.
+
+    Call it before anything is computed: MindSpore does not change the device of a process later.
+
+    Args:
+        wanted, asked_by: as in ``choose_device``.
+
+    Raises:
+        DeviceError: what ``choose_device`` refuses; a device that does not compute; another one
+            than this process has already computed on.
+    """
+    choice = choose_device(wanted, asked_by)
+    try:
+        with quiet():
+            _start(choice.name)
+    except Exception as error:  # MindSpore raises several types for a device that does not work.
+        others = [name for name in present_devices() if name != choice.name]
+        advice = f"; --device {others[0]} goes on without it" if others else ""
+        raise DeviceError(
+            f"{choice} cannot be used: {' '.join(str(error).split())[:300]}{advice}"
+        ) from error
+    return choice
+
+
+def current_device() -> str:
+    """The name of the device that MindSpore computes on now."""
+    import mindspore as ms
+
+    return ms.get_context("device_target")
+
+
+def _count(name: str) -> int:
+    """How many devices of one kind there are: the only question asked of the hardware."""
+    import mindspore as ms
+
+    if name == "CPU":
+        return 1
+    module = getattr(ms.device_context, name.lower())
+    with quiet():
+        try:
+            # The first says that the plugin was loaded (its libraries are there), the second
+            # that there is hardware under it.
+            return module.device_count() if module.is_available() else 0
+        except Exception:  # MindSpore's way to say no differs from version to version.
+            return 0
+
+
+def _start(name: str) -> None:
+    """Let MindSpore compute on a device; whatever it raises says that it cannot."""
+    import mindspore as ms
+
+    if current_device() != name:
+        ms.set_device(name)
+    ms.ops.add(ms.Tensor(1.0), ms.Tensor(1.0)).asnumpy()
+
+
+def _cause(name: str) -> str:
+    """What MindSpore noted about a plugin that it could not load; empty if nothing."""
+    try:
+        from mindspore._c_expression import MSContext
+
+        notes = MSContext.get_instance().load_plugin_error().splitlines()
+    except Exception:  # not a public interface: do without
+        return ""
+    return next((note for note in notes if f"mindspore_{name.lower()}" in note), "")[:200]
+
+
+@contextmanager
+def quiet():
+    """Keep MindSpore from logging lines of its own before it raises: the exception says enough."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
