@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from mindspore import Tensor, nn, ops
+from mindspore import dtype as mstype
 
 from step_llm._checks import (
     check_additive_shapes,
@@ -27,7 +28,17 @@ _FORBIDDEN = -1e9
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """Softmax over the last axis; forbidden places get exactly 0, an all-forbidden row only 0."""
+    """Softmax over the last axis; forbidden places get exactly 0, an all-forbidden row only 0.
+
+    In float32 always: float16 ends at 65,504, so −1e9 would be −∞ there, and 0 · −∞ is NaN.
+    """
+    if scores.dtype == mstype.float16 or scores.dtype == mstype.bfloat16:
+        weights = _float32_softmax(ops.cast(scores, mstype.float32), mask)
+        return ops.cast(weights, scores.dtype)
+    return _float32_softmax(scores, mask)
+
+
+def _float32_softmax(scores, mask):
     if mask is None:
         return ops.softmax(scores, -1)
     check_boolean(mask.dtype)

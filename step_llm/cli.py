@@ -9,12 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 __all__ = ["main"]
 
 _PRESETS = ("tiny", "small", "base")
 _POSITIONS = ("sinusoidal", "learned", "rotary")
+_PRECISIONS = ("float32", "float16", "bfloat16")
 _DEVICE_HELP = "CPU, GPU or Ascend; default: STEP_LLM_DEVICE, else Ascend, GPU, CPU in this order"
 _DEMO_SENTENCES = {
     "multi30k": (
@@ -149,6 +151,8 @@ def _add_training_options(parser):
     add("--patience", type=int, help="stop after so many epochs without a better BLEU; 0 never")
     add("--average", type=int, help="average the weights of the last so many epochs")
     add("--save-every", type=int, help="also save a checkpoint every so many updates")
+    add("--precision", choices=_PRECISIONS, help="of the matrix products; default: float32")
+    add("--accumulate", type=int, help="batches to an update; default: 1")
 
 
 def _add_search_options(parser):
@@ -205,12 +209,12 @@ def _train(options):
     if has_run:
         last = find_checkpoint(out, "last")
         model, tokenizers = load_model(last)
-        fields = read_state(last)["config"]
+        # A run of an older version does not name every field.
+        config = TrainingConfig(**read_state(last)["config"])
         notes = read_state(last).get("notes", {})
-        _refuse_changes(options, last, model, tokenizers, {**fields, **notes})
+        _refuse_changes(options, last, model, tokenizers, {**vars(config), **notes})
         if options.epochs is not None:
-            fields["epochs"] = options.epochs
-        config = TrainingConfig(**fields)
+            config = replace(config, epochs=options.epochs)
     else:
         if options.resume:
             print(f"{out} has no checkpoint yet: training starts from the beginning")

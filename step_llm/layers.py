@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
 
 from step_llm._checks import check_last_axis
 from step_llm.attention import MultiHeadAttention
@@ -26,10 +27,22 @@ def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float = 1e-5) ->
         epsilon: ε, keeps a constant vector from a division by zero.
 
     Returns:
-        (…, D).
+        (…, D), of x's type; mean and variance are computed in float32.
 
     Source: Ba et al. 2016, "Layer Normalization".
     """
+    if x.dtype == mstype.float16 or x.dtype == mstype.bfloat16:
+        y = _layer_norm(
+            ops.cast(x, mstype.float32),
+            ops.cast(gamma, mstype.float32),
+            ops.cast(beta, mstype.float32),
+            epsilon,
+        )
+        return ops.cast(y, x.dtype)
+    return _layer_norm(x, gamma, beta, epsilon)
+
+
+def _layer_norm(x, gamma, beta, epsilon):
     shape = x.shape
     width = shape[-1]
     x = x.reshape((-1, width))

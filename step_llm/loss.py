@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mindspore import Tensor, ops
+from mindspore import dtype as mstype
 
 from step_llm._checks import check_rank
 
@@ -17,7 +18,7 @@ def label_smoothed_cross_entropy(
     Formula: −(1 − ε) log p(y) − ε/V · Σ_v log p(v), summed over the tokens that are not padding.
 
     Args:
-        logits: (B, T, V).
+        logits: (B, T, V); of half precision, they are converted to float32 first.
         labels: (B, T) integer ids.
         label_smoothing: ε in [0, 1); 0 gives plain cross-entropy.
         pad_id: labels with this id do not count.
@@ -32,6 +33,8 @@ def label_smoothed_cross_entropy(
     """
     check_rank("logits", logits.shape, 3, "(B, T, V)")
     check_rank("labels", labels.shape, 2, "(B, T)")
+    if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
+        logits = ops.cast(logits, mstype.float32)
     rows = labels.size
     # log_softmax and gather, not ops.cross_entropy: a tenth of its time on the CPU.
     log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)  # (B·T, V)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -32,6 +33,7 @@ from step_llm.data import BUCKETS, Batches, EncodedPairs, ParallelText
 from step_llm.loss import label_smoothed_cross_entropy
 from step_llm.metrics import score
 from step_llm.plots import plot_history
+from step_llm.precision import PRECISIONS, AccumulatedStep
 from step_llm.schedule import paper_peak, warmup_learning_rate
 from step_llm.transformer import Transformer
 from step_llm.translator import Translator
@@ -59,6 +61,10 @@ class TrainingConfig:
         patience: stop after so many epochs without a better validation BLEU; 0 never stops early.
         average: the averaged checkpoint is the mean of the last so many epochs' weights.
         save_every: also save a checkpoint every so many updates, not only after each epoch.
+        precision: "float32"; or "float16" or "bfloat16" for the matrix products of training, with
+            dynamic loss scaling. Weights, validation and translation stay in float32.
+        accumulate: batches to an update; as one batch of so many times the size, in the memory
+            of one.
         seed: of the initial weights, the order of the batches, and dropout.
 
     Raises:
@@ -75,13 +81,21 @@ class TrainingConfig:
     patience: int = 0
     average: int = 5
     save_every: int = 200
+    precision: str = "float32"
+    accumulate: int = 1
     seed: int = 0
 
     def __post_init__(self):
         object.__setattr__(self, "buckets", tuple(self.buckets))
-        for name in ("epochs", "batch_tokens", "warmup_steps", "average", "save_every"):
+        for name in (
+            "epochs", "batch_tokens", "warmup_steps", "average", "save_every", "accumulate",
+        ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected at least 1")
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
+            )
         if not 0.0 <= self.label_smoothing < 1.0:
             raise ValueError(f"label_smoothing is {self.label_smoothing}; expected [0, 1)")
         for name in ("peak_learning_rate", "clip_norm"):
@@ -163,6 +177,7 @@ class Trainer:
 
     Raises:
         CheckpointError: the run folder cannot be written.
+        PrecisionError: a half precision in which this device cannot compute.
     """
 
     def __init__(
@@ -198,14 +213,17 @@ class Trainer:
         self.optimizer = nn.Adam(
             model.trainable_params(), learning_rate=self.peak, beta1=0.9, beta2=0.98, eps=1e-9
         )
-        self.train_step = TrainStep(
-            model, self.optimizer, config.label_smoothing, config.clip_norm
-        )
+        settings = (model, self.optimizer, config.label_smoothing, config.clip_norm)
+        self.accumulated = None
+        if config.precision != "float32" or config.accumulate > 1:
+            self.accumulated = AccumulatedStep(*settings, config.precision)
+        self.train_step = self.accumulated or TrainStep(*settings)
         self.evaluation_step = EvaluationStep(model)
         self.translator = Translator(model, tokenizers)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
             "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "best_bleu": None, "history": [],
+            "skipped": 0,
         }  # fmt: skip
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -228,7 +246,9 @@ class Trainer:
         state = read_state(checkpoint).get("training")
         if state is None:
             raise CheckpointError(f"{checkpoint} does not say where training stood")
-        self.state = state
+        self.state = {**self.state, **state}
+        if "loss_scale" in state:
+            self.accumulated.loss_scale = state["loss_scale"]
         return True
 
     def fit(self) -> list[dict]:
@@ -267,34 +287,49 @@ class Trainer:
         # An epoch that goes on after a resume reports the loss of its later part.
         total_loss = total_tokens = 0.0
         with bar:
-            for arrays in self.batches.epoch(state["epoch"], start=done):
+            batches = self.batches.epoch(state["epoch"], start=done)
+            while group := list(itertools.islice(batches, config.accumulate)):
                 started = time.perf_counter()
                 rate = warmup_learning_rate(state["step"] + 1, config.warmup_steps, self.peak)
-                loss, tokens = self.train_step(
-                    *(Tensor(a) for a in arrays), Tensor(rate, ms.float32)
+                loss, tokens, *is_made = self.train_step(
+                    *(Tensor(a) for arrays in group for a in arrays), Tensor(rate, ms.float32)
                 )
                 loss, tokens = float(loss.asnumpy()), float(tokens.asnumpy())
-                self._check_finite("loss", loss, state["step"] + 1)
                 seconds = time.perf_counter() - started
-                state["step"] += 1
-                state["batch"] += 1
                 state["seconds"] += seconds
-                total_loss += loss * tokens
-                total_tokens += tokens
+                skipped = self._count_skipped(all(is_made), state["step"] + 1)
+                if not skipped:
+                    self._check_finite("loss", loss, state["step"] + 1)
+                    total_loss += loss * tokens
+                    total_tokens += tokens
+                state["step"] += 1
+                state["batch"] += len(group)
                 self._log(
                     event="step", step=state["step"], epoch=state["epoch"] + 1,
                     loss=round(loss, 5), learning_rate=rate, tokens=int(tokens),
-                    tokens_per_second=round(tokens / seconds),
+                    tokens_per_second=round(tokens / seconds), **skipped,
                 )  # fmt: skip
                 bar.set_postfix_str(
-                    f"loss {total_loss / total_tokens:.3f}, lr {rate:.1e}, "
+                    f"loss {total_loss / max(total_tokens, 1.0):.3f}, lr {rate:.1e}, "
                     f"{tokens / seconds:,.0f} tokens/s",
                     refresh=False,
                 )
-                bar.update()
+                bar.update(len(group))
                 if state["step"] % config.save_every == 0 and state["batch"] < len(self.batches):
                     self._save("last")
         self._train_loss = total_loss / max(total_tokens, 1.0)
+
+    def _count_skipped(self, is_made, step):
+        """What to log of an update that was not made because its gradient overflowed."""
+        if self.accumulated is None or self.accumulated.scaler is None:
+            return {}
+        self.state["loss_scale"] = self.accumulated.loss_scale
+        if is_made:
+            return {}
+        if self.accumulated.is_hopeless:
+            raise self._diverged("gradient", "not finite with loss scale 1", step)
+        self.state["skipped"] += 1
+        return {"skipped": True, "loss_scale": self.state["loss_scale"][0]}
 
     def _finish_epoch(self):
         state = self.state
@@ -321,6 +356,7 @@ class Trainer:
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
             f"{entry['validation_loss']:.3f}, validation BLEU {entry['validation_bleu']:.1f} "
             f"(greedy), {entry['seconds'] / 60:.1f} min"
+            + (f", {state['skipped']} updates skipped so far" if state["skipped"] else "")
         )
 
     def _finish_run(self):
@@ -382,12 +418,15 @@ class Trainer:
 
     def _check_finite(self, what, loss, step):
         if not math.isfinite(loss):
-            rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
-            raise TrainingDiverged(
-                f"the {what} is {loss} at step {step} with learning rate {rate:.2e}; try a lower "
-                "peak learning rate or a longer warm-up. The last good checkpoint is "
-                f"{read_run(self.folder).get('last', 'none')}"
-            )
+            raise self._diverged(what, loss, step)
+
+    def _diverged(self, what, value, step):
+        rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
+        return TrainingDiverged(
+            f"the {what} is {value} at step {step} with learning rate {rate:.2e}; try a lower "
+            "peak learning rate or a longer warm-up. The last good checkpoint is "
+            f"{read_run(self.folder).get('last', 'none')}"
+        )
 
     def _out_of_patience(self):
         scores = [entry["validation_bleu"] for entry in self.state["history"]]
