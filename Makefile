@@ -9,6 +9,7 @@
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'
 #   make test-oldest the unit tests with the oldest supported versions: Python 3.9, MindSpore 2.7.0
 #   make test-golden the golden values of the tests, computed again with PyTorch
+#   make check-device   whether everything works on this device: a report   CHECK_FLAGS='--device GPU'
 #   make bench       speed beside PyTorch and Hugging Face   BENCH_FLAGS='step decode'
 #   make test-browser   three lessons in JupyterLab, in a headless Chromium
 #   make clean       removes environments and caches; keeps downloads and runs/
@@ -24,6 +25,7 @@ TRANSLATE_FLAGS ?=
 PYTEST_FLAGS ?=
 BROWSER_FLAGS ?=
 BENCH_FLAGS ?=
+CHECK_FLAGS ?=
 
 PY := .venv/bin/python
 NOTEBOOKS ?=
@@ -37,7 +39,7 @@ QUICK = STEP_LLM_QUICK=1 JUPYTER_PREFER_ENV_PATH=1 MULTI30K_MIRROR='$(MULTI30K_M
 ROOT_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root --no-browser)
 SCREEN_FLAGS = $(shell [ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
 
-.PHONY: help setup environment lab notebooks figures bench translate clean
+.PHONY: help setup environment lab notebooks figures bench translate check-device clean
 .PHONY: test test-unit test-oldest test-golden test-browser
 
 help:
@@ -87,6 +89,9 @@ test-oldest:
 test-golden:
 	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
 	.venv-golden/bin/python tests/golden/make_golden.py --check
+
+check-device: environment
+	$(PY) -m step_llm check $(CHECK_FLAGS)
 
 translate: environment
 	$(PY) -m step_llm demo $(TRANSLATE_FLAGS)

@@ -44,7 +44,8 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 done, 2 a mistake (one line on stderr)."""
+    """Run one command; returns the exit status: 0 done, 1 a check has failed, 2 a mistake (one
+    line on stderr)."""
     options = _parser().parse_args(arguments)
     try:
         return options.run(options) or 0
@@ -111,6 +112,17 @@ def _parser():
     info = commands.add_parser("info", help="versions, device and corpora; or what a run is")
     info.add_argument("folder", metavar="DIR", nargs="?", help="a run folder or a checkpoint")
     info.set_defaults(run=_info)
+
+    check = commands.add_parser(
+        "check",
+        help="whether everything works on this device: a report to paste into an issue",
+        description="Compare with PyTorch's outputs, train 50 steps, decode, measure; write a "
+        "report. The exit status is 0 if all passed.",
+    )
+    check.add_argument("--out", metavar="FILE", help="default: runs/check.md")
+    check.add_argument("--steps", type=int, default=50, help="updates to train; default: 50")
+    check.add_argument("--device", help=_DEVICE_HELP)
+    check.set_defaults(run=_check)
 
     demo = commands.add_parser(
         "demo",
@@ -419,6 +431,23 @@ def _info(options):
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
             f"{entry['validation_loss']:.3f}, validation BLEU {entry['validation_bleu']:.1f}"
         )
+
+
+def _check(options):
+    if options.steps < 2:
+        raise UserError(f"--steps is {options.steps}; expected at least 2")
+    from step_llm.device import use_device
+
+    device = use_device(options.device)
+    print(device, flush=True)
+    from step_llm.check import check_device
+
+    report = check_device(device, options.steps, say=lambda line: print(line, flush=True))
+    path = Path(options.out or Path("runs") / "check.md")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(report), encoding="utf-8")
+    print(f"\n{report}\nThe report is in {path}; paste it into an issue.")
+    return 0 if report.passed else 1
 
 
 def _demo(options):

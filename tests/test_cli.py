@@ -322,7 +322,7 @@ def test_help_is_complete_and_imports_no_mindspore():
         "import contextlib, io, json, sys\n"
         "from step_llm import cli\n"
         "texts = {}\n"
-        "for name in ('', 'fetch', 'train', 'evaluate', 'translate', 'info', 'demo'):\n"
+        "for name in ('', 'fetch', 'train', 'evaluate', 'translate', 'info', 'check', 'demo'):\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as text:\n"
         "        try:\n"
         "            cli.main([*name.split(), '--help'])\n"
@@ -352,6 +352,7 @@ def test_help_is_complete_and_imports_no_mindspore():
         "evaluate": ["--corpus", "--split", "--json", *search],
         "translate": ["--show-attention", *search],
         "info": [],
+        "check": ["--out", "--steps", "--device"],
         "demo": ["--corpus", "--mirror", "--out", "--device"],
     }  # fmt: skip
     assert sorted(options) == sorted(commands)
