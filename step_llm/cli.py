@@ -195,8 +195,15 @@ def _run_fetcher(mirror, out):
 
 def _train(options):
     from step_llm.device import use_device
+    from step_llm.distributed import join_group
 
-    print(use_device(options.device))
+    device = use_device(options.device, prepare=join_group)
+    group = join_group()
+    # Each worker has a log of its own; what is the same in all stands in the first one's.
+    say = print if group.is_first else _say_nothing
+    say(device)
+    if group.size > 1:
+        say(f"{group.size} workers; each takes its share of every batch")
     from step_llm.checkpoint import find_checkpoint, load_model, read_run, read_state
     from step_llm.config import TransformerConfig
     from step_llm.data import corpus_folder, encode_pairs, read_parallel
@@ -229,7 +236,7 @@ def _train(options):
             config = replace(config, epochs=options.epochs)
     else:
         if options.resume:
-            print(f"{out} has no checkpoint yet: training starts from the beginning")
+            say(f"{out} has no checkpoint yet: training starts from the beginning")
         vocab_size = recipe.vocab_size if options.vocab_size is None else options.vocab_size
         tokenizers = train_tokenizers(
             training_text.source,
@@ -255,22 +262,26 @@ def _train(options):
         config = TrainingConfig(**{**recipe.training, **changes})
     training = encode_pairs(training_text, tokenizers, config.buckets[-1])
     validation = encode_pairs(validation_text, tokenizers, config.buckets[-1])
-    print(training.report)
-    print(validation.report)
+    say(training.report)
+    say(validation.report)
     notes["corpus"] = options.corpus
     trainer = Trainer(
-        model, tokenizers, training, validation, validation_text, config, out, notes
+        model, tokenizers, training, validation, validation_text, config, out, notes, group=group
     )
     if has_run and trainer.resume():
-        print(f"going on after step {trainer.state['step']}")
+        say(f"going on after step {trainer.state['step']}")
     weights = sum(p.size for p in model.get_parameters())
-    print(
+    say(
         f"{weights:,} weights; {len(trainer.batches)} batches an epoch in "
         f"{len(trainer.batches.shapes)} shapes, {trainer.batches.real_token_share():.0%} real "
         "tokens. Each shape is compiled at its first batch, which takes some seconds."
     )
     trainer.fit()
-    print(f"done: {out}, best checkpoint {read_run(out).get('best')}")
+    say(f"done: {out}, best checkpoint {read_run(out).get('best')}")
+
+
+def _say_nothing(*_):
+    pass
 
 
 def _refuse_changes(options, last, model, tokenizers, fields):

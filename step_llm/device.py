@@ -86,29 +86,42 @@ def choose_device(wanted: str | None = None, asked_by: str = "--device") -> Devi
     return DeviceChoice(name, f"{asked_by} asks for it")
 
 
-def use_device(wanted: str | None = None, asked_by: str = "--device") -> DeviceChoice:
+def use_device(
+    wanted: str | None = None, asked_by: str = "--device", prepare=lambda: None
+) -> DeviceChoice:
     """Decide for a device, make MindSpore use it from now on, and try it with one small sum.
 
     Call it before anything is computed: MindSpore does not change the device of a process later.
 
     Args:
         wanted, asked_by: as in ``choose_device``.
+        prepare: called once MindSpore has the device, before anything is computed; a group of
+            processes has to meet there.
 
     Raises:
         DeviceError: what ``choose_device`` refuses; a device that does not compute; another one
             than this process has already computed on.
     """
     choice = choose_device(wanted, asked_by)
+    with _explained(choice):
+        _start(choice.name)
+    prepare()
+    with _explained(choice):
+        _try()
+    return choice
+
+
+@contextmanager
+def _explained(choice):
     try:
         with quiet():
-            _start(choice.name)
+            yield
     except Exception as error:  # MindSpore raises several types for a device that does not work.
         others = [name for name in present_devices() if name != choice.name]
         advice = f"; --device {others[0]} goes on without it" if others else ""
         raise DeviceError(
             f"{choice} cannot be used: {' '.join(str(error).split())[:300]}{advice}"
         ) from error
-    return choice
 
 
 def current_device() -> str:
@@ -135,11 +148,17 @@ def _count(name: str) -> int:
 
 
 def _start(name: str) -> None:
-    """Let MindSpore compute on a device; whatever it raises says that it cannot."""
+    """Make MindSpore take a device; whatever it raises says that it cannot."""
     import mindspore as ms
 
     if current_device() != name:
         ms.set_device(name)
+
+
+def _try() -> None:
+    """Compute something on it."""
+    import mindspore as ms
+
     ms.ops.add(ms.Tensor(1.0), ms.Tensor(1.0)).asnumpy()
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics import BLEU, CHRF
 
-__all__ = ["Scores", "score"]
+__all__ = ["Scores", "bleu_counts", "bleu_of_counts", "score"]
 
 
 @dataclass(frozen=True)
@@ -69,3 +69,30 @@ def score(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool 
         chrf_signature=str(chrf.get_signature()),
         sentences=len(hypotheses),
     )
+
+
+def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> tuple[int, ...]:
+    """What BLEU is computed from: it can be counted over parts of a text, and added.
+
+    Args:
+        hypotheses, references: as for ``score``, but there may be none.
+
+    Returns:
+        10 numbers: the length of the translations and of the references in words, then how many of
+        the translations' 1- to 4-grams stand in the references, and how many they have.
+    """
+    if not hypotheses:
+        return (0,) * 10
+    found = BLEU(lowercase=True).corpus_score(list(hypotheses), [list(references)])
+    return (found.sys_len, found.ref_len, *found.counts, *found.totals)
+
+
+def bleu_of_counts(counts: Sequence[float]) -> float:
+    """``score(…).bleu`` of a whole text from the sums of its parts' ``bleu_counts``."""
+    lengths, correct, total = counts[:2], counts[2:6], counts[6:]
+    return BLEU.compute_bleu(
+        [int(count) for count in correct],
+        [int(count) for count in total],
+        *map(int, lengths),
+        smooth_method="exp",
+    ).score

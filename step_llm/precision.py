@@ -1,4 +1,4 @@
-"""Training in half precision, and over several batches an update.
+"""Training in half precision, and over several batches or several processes an update.
 
 A weight is kept in float32; matrix products take copies of it in float16 or bfloat16 (mixed
 precision, 混合精度). What needs the range or the digits stays in float32: softmax, LayerNorm, the
@@ -12,6 +12,7 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 
 from step_llm.device import current_device, quiet
+from step_llm.distributed import GradientSum, Group
 from step_llm.layers import LayerNorm
 from step_llm.loss import label_smoothed_cross_entropy
 
@@ -169,13 +170,15 @@ class AccumulatedStep:
     """One update from one or more batches, in any precision, with dynamic loss scaling.
 
     Called as ``TrainStep`` is, with the three tensors of each batch one after another and the
-    learning rate last. The update is that of one batch which holds all their rows. In half
-    precision an overflow (a gradient that is not finite) is skipped: weights and Adam's state stay
-    as they were, ``skipped`` counts it, and the loss scale is halved.
+    learning rate last. The update is that of one batch which holds all their rows; of several
+    workers each computes its share of them, and all make that update. In half precision an
+    overflow (a gradient that is not finite) is skipped: weights and Adam's state stay as they were,
+    ``skipped`` counts it, and the loss scale is halved.
 
     Args:
         model, optimizer, label_smoothing, clip_norm: as for ``TrainStep``.
         precision: one of ``PRECISIONS``.
+        group: the workers.
 
     Returns (of a call): the loss per real token (nats), the number of real target tokens, and
     whether the update was made.
@@ -184,8 +187,11 @@ class AccumulatedStep:
         PrecisionError: a half precision in which this device cannot compute.
     """
 
-    def __init__(self, model, optimizer, label_smoothing, clip_norm, precision="float32"):
+    def __init__(
+        self, model, optimizer, label_smoothing, clip_norm, precision="float32", group=None
+    ):
         check_precision(precision)
+        self.group = group or Group()
         self.pad_id = model.pad_id
         self.skipped = 0
         self.is_hopeless = False  # an overflow at loss scale 1: no smaller one can help
@@ -199,6 +205,7 @@ class AccumulatedStep:
         self.gradient_step = GradientStep(
             model, self.gradients, optimizer.parameters, label_smoothing, precision
         )
+        self.gradient_sum = GradientSum(self.gradients) if self.group.size > 1 else None
         self.update_step = UpdateStep(optimizer, self.gradients, clip_norm)
 
     @property
@@ -220,9 +227,13 @@ class AccumulatedStep:
         tokens = sum(int((labels.asnumpy() != self.pad_id).sum()) for _, _, labels in batches)
         scale, _ = self.loss_scale
         factor = Tensor(scale / max(tokens, 1), ms.float32)
-        results = [self.gradient_step(*batch, factor) for batch in batches]
-        loss = sum(float(total.asnumpy()) for total, _, _ in results) / max(tokens, 1)
-        is_finite = all(bool(finite.asnumpy()) for _, _, finite in results)
+        results = [self.gradient_step(*self._share(batch), factor) for batch in batches]
+        total = sum(float(part.asnumpy()) for part, _, _ in results)
+        overflows = sum(not finite.asnumpy() for _, _, finite in results)
+        if self.gradient_sum is not None:
+            numbers = Tensor([total, overflows], ms.float32)
+            total, overflows = map(float, self.gradient_sum(numbers).asnumpy())
+        loss, is_finite = total / max(tokens, 1), overflows == 0
         is_made = is_finite or self.scaler is None
         if is_made:
             self.update_step(learning_rate, Tensor(scale, ms.float32)).asnumpy()
@@ -234,3 +245,8 @@ class AccumulatedStep:
         if self.scaler is not None:
             self.scaler.adjust(Tensor(is_finite))
         return Tensor(loss, ms.float32), Tensor(tokens, ms.float32), is_made
+
+    def _share(self, batch):
+        if self.group.size == 1:
+            return batch
+        return [Tensor(self.group.share(tensor.asnumpy(), self.pad_id)) for tensor in batch]

@@ -30,8 +30,9 @@ from step_llm.checkpoint import (
     write_run,
 )
 from step_llm.data import BUCKETS, Batches, EncodedPairs, ParallelText
+from step_llm.distributed import Group, fingerprint
 from step_llm.loss import label_smoothed_cross_entropy
-from step_llm.metrics import score
+from step_llm.metrics import bleu_counts, bleu_of_counts
 from step_llm.plots import plot_history
 from step_llm.precision import PRECISIONS, AccumulatedStep
 from step_llm.schedule import paper_peak, warmup_learning_rate
@@ -174,6 +175,8 @@ class Trainer:
         folder: the run folder.
         notes: kept in every checkpoint's state (the corpus's name, for example).
         progress: show progress bars.
+        group: the workers, if this process is one of several. All need the same run folder; the
+            first of them writes it.
 
     Raises:
         CheckpointError: the run folder cannot be written.
@@ -191,13 +194,15 @@ class Trainer:
         folder: str | Path,
         notes: dict | None = None,
         progress: bool = True,
+        group: Group | None = None,
     ):
+        self.group = group or Group()
         self.model = model
         self.tokenizers = tokenizers
         self.config = config
         self.folder = Path(folder)
         self.notes = notes or {}
-        self.progress = progress
+        self.progress = progress and self.group.is_first
         self.validation_text = validation_text
         self.batches = Batches(training, config.buckets, config.batch_tokens, seed=config.seed)
         # Two shapes are enough here: a forward pass is cheap, compiling one is not.
@@ -215,16 +220,19 @@ class Trainer:
         )
         settings = (model, self.optimizer, config.label_smoothing, config.clip_norm)
         self.accumulated = None
-        if config.precision != "float32" or config.accumulate > 1:
-            self.accumulated = AccumulatedStep(*settings, config.precision)
+        if config.precision != "float32" or config.accumulate > 1 or self.group.size > 1:
+            self.accumulated = AccumulatedStep(*settings, config.precision, self.group)
         self.train_step = self.accumulated or TrainStep(*settings)
         self.evaluation_step = EvaluationStep(model)
         self.translator = Translator(model, tokenizers)
+        self._fingerprint = fingerprint(*training.source, *training.target)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
             "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "best_bleu": None, "history": [],
             "skipped": 0,
         }  # fmt: skip
+        if not self.group.is_first:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".probe-{os.getpid()}"
@@ -257,20 +265,36 @@ class Trainer:
         Raises:
             TrainingDiverged: a loss that is not finite. The last good checkpoint stands.
             CheckpointError: a checkpoint cannot be written.
+            GroupError: a worker has other data, weights or options than the first.
         """
-        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream.
-        ms.set_seed(self.config.seed + self.state["step"])
-        # A kill may have left updates that no checkpoint has, or an epoch without its picture.
-        self._cut_log(self.state["step"])
-        if self.state["history"]:
-            plot_history(self.state["history"], self.folder / "history.png")
+        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream, and
+        # each worker has its own: the same masks on different rows would be less random.
+        ms.set_seed(self.config.seed + self.state["step"] + 1_000_003 * self.group.rank)
+        if self.group.is_first:
+            # A kill may have left updates that no checkpoint has, or an epoch without its picture.
+            self._cut_log(self.state["step"])
+            if self.state["history"]:
+                plot_history(self.state["history"], self.folder / "history.png")
         with graph_mode():
+            self._check_group()
             while self.state["epoch"] < self.config.epochs and not self._out_of_patience():
                 self._train_epoch()
                 self._finish_epoch()
             if self.state["history"]:
                 self._finish_run()
         return self.state["history"]
+
+    def _check_group(self):
+        if self.group.size == 1:
+            return
+        weights = [parameter.asnumpy() for parameter in self.model.get_parameters()]
+        options = repr((self.config, self.state["step"], self.state["epoch"], self.state["batch"]))
+        for what, number in (
+            ("training data", self._fingerprint),
+            ("weights", fingerprint(*weights)),
+            ("options or a checkpoint", fingerprint(np.frombuffer(options.encode(), np.uint8))),
+        ):
+            self.group.check_same(what, number)
 
     def _train_epoch(self):
         config, state = self.config, self.state
@@ -348,6 +372,8 @@ class Trainer:
         is_best = state["best_bleu"] is None or bleu > state["best_bleu"]
         if is_best:
             state["best_bleu"] = bleu
+        if not self.group.is_first:
+            return
         # Logged first: if a kill comes in between, the resumed run makes the epoch's end again.
         self._log(event="epoch", **entry)
         self._save("last", *(["best"] if is_best else []))
@@ -364,19 +390,26 @@ class Trainer:
         state = self.state
         paths = self._epoch_checkpoints()[-self.config.average :]
         folder = self.folder / "checkpoints" / "average"
-        if len(paths) < 2 or self._is_averaged(folder):
+        has_average = len(paths) > 1 and not self._is_averaged(folder)
+        # The first worker is still writing when the others come here.
+        if not self.group.from_first(np.array([has_average]))[0]:
             return
-        sets = [load_file(str(path / "model.safetensors")) for path in paths]
+        own = {n: p.asnumpy().copy() for n, p in self.model.parameters_and_names()}
+        sets = [own]
+        if self.group.is_first:
+            sets = [load_file(str(path / "model.safetensors")) for path in paths]
         mean = {
             name: np.mean([weights[name] for weights in sets], axis=0, dtype=np.float64).astype(
                 np.float32
             )
-            for name in sets[0]
+            for name in own
         }
-        own = {n: p.asnumpy().copy() for n, p in self.model.parameters_and_names()}
+        mean = self._from_first(mean)
         self._set_weights(mean)
         loss, bleu = self._validate()
         self._set_weights(own)
+        if not self.group.is_first:
+            return
         save_checkpoint(
             folder, self.model, self.tokenizers, state=self._full_state(), weights=mean
         )
@@ -396,13 +429,18 @@ class Trainer:
         )
 
     def _validate(self):
-        """Loss and greedy BLEU on the validation set, with the weights that the model has now."""
+        """Loss and greedy BLEU on the validation set, with the weights that the model has now;
+        each worker does its share."""
         started = time.perf_counter()
         loss = self.validation_loss()
         # The epoch's last update may have ruined the weights: no training loss has seen them yet.
         self._check_finite("validation loss", loss, self.state["step"])
-        hypotheses = self.translator.translate(list(self.validation_text.source))
-        bleu = score(hypotheses, self.validation_text.target).bleu
+        share = slice(self.group.rank, None, self.group.size)
+        sentences, references = (
+            list(side[share]) for side in (self.validation_text.source, self.validation_text.target)
+        )
+        hypotheses = self.translator.translate(sentences) if sentences else []
+        bleu = bleu_of_counts(self.group.sum(np.array(bleu_counts(hypotheses, references))))
         self.state["seconds"] += time.perf_counter() - started
         return loss, bleu
 
@@ -411,10 +449,13 @@ class Trainer:
         self.model.set_train(False)
         total = tokens = 0.0
         for arrays in self.validation_batches.epoch():
-            batch_total, batch_tokens = self.evaluation_step(*(Tensor(a) for a in arrays))
+            batch_total, batch_tokens = self.evaluation_step(
+                *(Tensor(self.group.share(array, self.model.pad_id)) for array in arrays)
+            )
             total += float(batch_total.asnumpy())
             tokens += float(batch_tokens.asnumpy())
-        return total / tokens
+        total, tokens = self.group.sum(np.array([total, tokens]))
+        return float(total / tokens)
 
     def _check_finite(self, what, loss, step):
         if not math.isfinite(loss):
@@ -434,7 +475,20 @@ class Trainer:
             return False
         return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience
 
+    def _from_first(self, weights):
+        """The first worker's weights, by name, in all workers."""
+        if self.group.size == 1:
+            return weights
+        flat = self.group.from_first(np.concatenate([value.ravel() for value in weights.values()]))
+        ends = np.cumsum([value.size for value in weights.values()])
+        return {
+            name: part.reshape(value.shape)
+            for (name, value), part in zip(weights.items(), np.split(flat, ends[:-1]))
+        }
+
     def _save(self, *roles):
+        if not self.group.is_first:
+            return
         name = f"step-{self.state['step']:07d}"
         save_checkpoint(
             self.folder / "checkpoints" / name,
@@ -490,6 +544,8 @@ class Trainer:
             parameter.set_data(Tensor(weights[name]))
 
     def _log(self, **entry):
+        if not self.group.is_first:
+            return
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 

@@ -1,5 +1,5 @@
 """The device: what is chosen, what is said of it, and what an absent one gives. No hardware needed:
-the two functions that touch it are replaced."""
+the three functions that touch it are replaced."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def machine(monkeypatch):
     def pretend(counts):
         monkeypatch.setattr(device, "_count", lambda name: counts.get(name, 0))
         monkeypatch.setattr(device, "_start", started.append)
+        monkeypatch.setattr(device, "_try", lambda: None)
         return started
 
     return pretend
@@ -96,13 +97,28 @@ def test_a_device_that_is_there_but_does_not_compute(machine, monkeypatch):
     def broken(name):
         raise RuntimeError("no kernel image\n  is available\n")
 
-    monkeypatch.setattr(device, "_start", broken)
-    with pytest.raises(DeviceError) as error:
-        use_device()
-    assert str(error.value) == (
+    expected = (
         "device GPU (no Ascend found) cannot be used: no kernel image is available; "
         "--device CPU goes on without it"
     )
+    for name, replacement in (("_try", lambda: broken(None)), ("_start", broken)):
+        monkeypatch.setattr(device, name, replacement)
+        with pytest.raises(DeviceError) as error:
+            use_device()
+        assert str(error.value) == expected
+
+
+def test_a_group_meets_after_the_choice_and_before_the_first_sum(machine, monkeypatch):
+    order = machine({"GPU": 1, "CPU": 1})
+    monkeypatch.setattr(device, "_try", lambda: order.append("sum"))
+    use_device(prepare=lambda: order.append("group"))
+    assert order == ["GPU", "group", "sum"]
+
+    def alone():
+        raise RuntimeError("nobody there")
+
+    with pytest.raises(RuntimeError, match=r"^nobody there$"):  # not taken for the device's fault
+        use_device(prepare=alone)
 
 
 def test_probing_never_raises(monkeypatch):

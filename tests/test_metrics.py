@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sacrebleu
 
-from step_llm.metrics import score
+from step_llm.metrics import bleu_counts, bleu_of_counts, score
 
 HYPOTHESES = ["A dog runs on the grass .", "two men sit on a bench", "a girl in red"]
 REFERENCES = ["a dog runs over the grass .", "Two men are sitting on a bench .", "a girl in red ."]
@@ -20,6 +20,16 @@ def test_the_scores_are_those_of_sacrebleu():
     assert scores.chrf == pytest.approx(chrf.score, abs=1e-9)
     assert 0 < scores.bleu < 100
     assert 0 < scores.chrf < 100
+
+
+def test_bleu_of_parts_is_bleu_of_the_whole():
+    """What several workers do: one has a single sentence, one none."""
+    parts = [bleu_counts(HYPOTHESES[place], REFERENCES[place])
+             for place in (slice(0, 2), slice(2, 3), slice(3, 3))]  # fmt: skip
+    whole = bleu_of_counts([float(sum(column)) for column in zip(*parts)])
+    assert whole == score(HYPOTHESES, REFERENCES).bleu
+    assert 0 < whole < 100
+    assert whole != pytest.approx(bleu_of_counts(parts[0]))
 
 
 def test_case_counts_only_when_asked():

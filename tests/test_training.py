@@ -295,14 +295,17 @@ def without_validation(trainer, bleus=()):
 @pytest.fixture(autouse=True)
 def _scripted_bleu(monkeypatch):
     """In place of translations, ``without_validation`` gives their BLEU score itself."""
-    real_score = step_llm.training.score
+    count, bleu = step_llm.training.bleu_counts, step_llm.training.bleu_of_counts
 
     def scripted(hypotheses, references):
         if isinstance(hypotheses[0], str):
-            return real_score(hypotheses, references)
-        return SimpleNamespace(bleu=hypotheses[0])
+            return count(hypotheses, references)
+        return hypotheses[:1]
 
-    monkeypatch.setattr(step_llm.training, "score", scripted)
+    monkeypatch.setattr(step_llm.training, "bleu_counts", scripted)
+    monkeypatch.setattr(
+        step_llm.training, "bleu_of_counts", lambda c: bleu(c) if len(c) > 1 else float(c[0])
+    )
 
 
 @pytest.fixture

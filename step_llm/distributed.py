@@ -1,0 +1,174 @@
+"""Several processes, on one machine or on several: data parallel training (数据并行).
+
+Every process (a worker) holds the whole model. Each takes its share of the rows of every batch,
+and the gradients are summed over all workers, so that all make the same update: that of one process
+with the whole batch. The batches do not depend on the number of workers, so a run can go on with
+another.
+
+MindSpore's ``msrun`` starts the processes and tells each its place in environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+__all__ = ["GradientSum", "Group", "GroupError", "fingerprint", "join_group"]
+
+# A worker that is silent for so many seconds counts as dead, and the job ends.
+_NODE_TIMEOUT = "30"
+
+
+class GroupError(RuntimeError):
+    """The workers do not fit together; says in what."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The workers of a job, as one of them sees it. ``Group()`` is a process on its own.
+
+    Args:
+        rank: of this worker, 0 … size − 1.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @cached_property
+    def _sum(self):
+        return Sum()
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this worker is the one that writes, prints and validates."""
+        return self.rank == 0
+
+    def share(self, array: np.ndarray, pad_id: int = 0) -> np.ndarray:
+        """This worker's rows of an array that all workers have.
+
+        Args:
+            array: (B, L).
+            pad_id: what fills rows that are added where B is not a multiple of the size.
+
+        Returns:
+            (⌈B / size⌉, L): every worker's share has the same shape.
+        """
+        missing = -len(array) % self.size
+        rows = np.pad(array, ((0, missing), (0, 0)), constant_values=pad_id)
+        return rows[self.rank :: self.size]
+
+    def sum(self, numbers: np.ndarray) -> np.ndarray:
+        """The sum over all workers of as many numbers, (n,); of several workers, in float32.
+
+        All have to ask for it, and none waits longer than MS_NODE_TIMEOUT says (30 s).
+        """
+        if self.size == 1:
+            return np.asarray(numbers)
+        return self._sum(Tensor(np.asarray(numbers, np.float32))).asnumpy()
+
+    def from_first(self, numbers: np.ndarray) -> np.ndarray:
+        """The first worker's numbers, (n,); those of the others only say how many there are."""
+        return self.sum(numbers if self.is_first else np.zeros_like(numbers))
+
+    def check_same(self, what: str, number: int) -> None:
+        """Make sure that all workers have the same non-negative number below 2³².
+
+        Raises:
+            GroupError: in the workers that have another one than the first.
+        """
+        if self.size == 1:
+            return
+        # In halves: float32, which all devices can sum, holds whole numbers up to 2²⁴.
+        own = np.array([number >> 16, number & 0xFFFF])
+        if (self.from_first(own) != own).any():
+            raise GroupError(
+                f"worker {self.rank} of {self.size} has {what} that worker 0 has not; all need the "
+                "same data, options and run folder, and the same version of step_llm"
+            )
+
+
+def join_group() -> Group:
+    """Meet the other workers, if ``msrun`` has started this process; else a group of one.
+
+    Call it before anything is computed; called again, it returns the same group. In the scheduler,
+    the process that ``msrun`` adds to keep the workers' addresses, it ends the program when the job
+    is over.
+
+    Raises:
+        GroupError: the workers cannot meet.
+    """
+    if "MS_ROLE" not in os.environ:
+        return Group()
+    from mindspore.communication import GlobalComm, get_group_size, get_rank, init
+
+    os.environ.setdefault("MS_NODE_TIMEOUT", _NODE_TIMEOUT)
+    try:
+        if not GlobalComm.INITED:
+            init()
+        return Group(get_rank(), get_group_size())
+    except (RuntimeError, ValueError) as error:
+        cause = " ".join(str(error).split())[:300]
+        raise GroupError(f"the workers cannot meet: {cause}") from error
+
+
+def fingerprint(*arrays: np.ndarray) -> int:
+    """A number below 2³² (CRC-32) that differs, but for rare chance, where one value differs."""
+    number = 0
+    for array in arrays:
+        number = zlib.crc32(np.ascontiguousarray(array).view(np.uint8), number)
+    return number
+
+
+class Sum(nn.Cell):
+    """The sum of a vector over all workers, compiled."""
+
+    def __init__(self):
+        super().__init__()
+        self.all_reduce = ops.AllReduce()
+
+    @ms.jit
+    def construct(self, numbers):
+        return self.all_reduce(numbers)
+
+
+class GradientSum(nn.Cell):
+    """Replaces each gradient by its sum over all workers, in one compiled graph.
+
+    Args:
+        gradients: parameters, the same in all workers.
+
+    Shapes: numbers (n,) float32; returns their sum over all workers, (n,).
+
+    Source: Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel
+    Training" (few large messages in place of many small ones).
+    """
+
+    def __init__(self, gradients):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+        self.all_reduce = ops.AllReduce()
+
+    @ms.jit
+    def construct(self, numbers):
+        parts = (numbers,)
+        for gradient in self.gradients:
+            parts = (*parts, gradient.reshape((-1,)))
+        # One message: every one costs the same time again before its first byte, and two at once
+        # could meet in different orders.
+        total = self.all_reduce(ops.concat(parts))
+        count = numbers.shape[0]
+        done = total[:count]
+        place = count
+        for gradient in self.gradients:
+            size = gradient.size
+            value = total[place : place + size].reshape(gradient.shape)
+            done = ops.depend(done, ops.assign(gradient, value))
+            place += size
+        return done
