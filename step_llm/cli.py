@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     line on stderr)."""
     options = _parser().parse_args(arguments)
     try:
+        _place(options)
         return options.run(options) or 0
     except KeyboardInterrupt:
         print("step_llm: stopped by the user", file=sys.stderr)
@@ -61,6 +62,19 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"step_llm: error: {_one_line(error)}", file=sys.stderr)
         return 2
+
+
+def _place(options):
+    """On the OpenI platform a task's results outlive it only in its output folder."""
+    from step_llm.openi import find_task
+
+    options.task = find_task()
+    if options.task is None:
+        return
+    if options.run in (_train, _check):
+        options.out = str(options.task.run_folder(options.out, is_new=True))
+    elif options.run in (_evaluate, _translate, _info) and options.folder:
+        options.folder = str(options.task.run_folder(options.folder))
 
 
 def _one_line(error):
@@ -119,7 +133,9 @@ def _parser():
         description="Compare with PyTorch's outputs, train 50 steps, decode, measure; write a "
         "report. The exit status is 0 if all passed.",
     )
-    check.add_argument("--out", metavar="FILE", help="default: runs/check.md")
+    check.add_argument(
+        "--out", metavar="FILE", default="runs/check.md", help="default: runs/check.md"
+    )
     check.add_argument("--steps", type=int, default=50, help="updates to train; default: 50")
     check.add_argument("--device", help=_DEVICE_HELP)
     check.set_defaults(run=_check)
@@ -176,10 +192,10 @@ def _add_search_options(parser):
 
 
 def _fetch(options):
-    return _run_fetcher(options.mirror, options.out)
+    return _run_fetcher(options, options.out)
 
 
-def _run_fetcher(mirror, out):
+def _run_fetcher(options, out):
     from step_llm.data import corpus_folder
 
     script = Path(__file__).resolve().parent.parent / "data" / "fetch_multi30k.sh"
@@ -187,8 +203,11 @@ def _run_fetcher(mirror, out):
     if not script.is_file() or bash is None:
         raise UserError(f"fetching needs bash and {script}; run it from a copy of the project")
     command = [bash, str(script), "--out", str(out or corpus_folder("multi30k"))]
+    mirror = options.mirror
+    if options.task and not mirror and not os.environ.get("MULTI30K_MIRROR"):
+        mirror = options.task.multi30k()  # a data set that was chosen for the task
     if mirror:
-        command += ["--mirror", mirror]
+        command += ["--mirror", str(mirror)]
     # The script tells each source it tried and why it failed.
     return 2 if subprocess.run(command).returncode else 0
 
@@ -276,7 +295,11 @@ def _train(options):
         f"{len(trainer.batches.shapes)} shapes, {trainer.batches.real_token_share():.0%} real "
         "tokens. Each shape is compiled at its first batch, which takes some seconds."
     )
-    trainer.fit()
+    try:
+        trainer.fit()
+    finally:
+        if options.task and group.is_first:
+            options.task.upload()
     say(f"done: {out}, best checkpoint {read_run(out).get('best')}")
 
 
@@ -454,16 +477,18 @@ def _check(options):
     from step_llm.check import check_device
 
     report = check_device(device, options.steps, say=lambda line: print(line, flush=True))
-    path = Path(options.out or Path("runs") / "check.md")
+    path = Path(options.out)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(str(report), encoding="utf-8")
+    if options.task:
+        options.task.upload()
     print(f"\n{report}\nThe report is in {path}; paste it into an issue.")
     return 0 if report.passed else 1
 
 
 def _demo(options):
     corpus = options.corpus
-    if corpus != "mini" and _run_fetcher(options.mirror, None):
+    if corpus != "mini" and _run_fetcher(options, None):
         if corpus == "multi30k":
             raise UserError("Multi30k could not be fetched; see above")
         print("Multi30k could not be fetched: the embedded corpus serves instead.", flush=True)
