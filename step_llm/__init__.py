@@ -13,10 +13,16 @@ __version__ = "0.1.0"
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
     "_runtime": ("graph_mode",),
+    "activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
     "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
+    "bert": (
+        "Bert", "BertConfig", "BertForClassification", "BertForMaskedLM", "BertForPreTraining",
+        "mask_tokens", "masked_batch", "next_sentence_pairs", "pair_arrays",
+    ),
     "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
     "data": ("Batches", "ParallelText", "corpus_folder", "encode_pairs", "read_parallel"),
+    "gpt": ("GPT", "GPTConfig"),
     "layers": (
         "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
     ),
@@ -34,6 +40,7 @@ _EXPORTS = {
     "training": ("TrainStep", "Trainer", "TrainingConfig"),
     "transformer": ("Decoder", "Embedding", "Encoder", "Transformer", "initialise"),
     "translator": ("Translator",),
+    "vit": ("PatchEmbedding", "ViT", "ViTConfig"),
     "vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
