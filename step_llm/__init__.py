@@ -35,6 +35,9 @@ _EXPORTS = {
         "sinusoidal_encoding",
     ),
     "recipes": ("recipe_for",),
+    "sampling": (
+        "CachedGPT", "PlainGPT", "PrefixModel", "Sampling", "generate", "next_token_probabilities",
+    ),
     "schedule": ("warmup_learning_rate",),
     "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
     "training": ("TrainStep", "Trainer", "TrainingConfig"),

@@ -215,12 +215,17 @@ class CachedDecoder:
         return [(empty, empty)] * config.num_decoder_layers
 
     def _grown(self, cache):
-        rows, heads, room, d_head = cache[0][0].shape
-        more = np.zeros((rows, heads, self._room(2 * room) - room, d_head), np.float32)
-        return [
-            tuple(Tensor(np.concatenate([kept.asnumpy(), more], axis=2)) for kept in layer)
-            for layer in cache
-        ]
+        return grown_cache(cache, self._room(2 * cache[0][0].shape[2]))
+
+
+def grown_cache(cache, room):
+    """Each layer's keys and values (R, H, t, Dk) with zeros behind them, up to ``room`` places."""
+    rows, heads, length, d_head = cache[0][0].shape
+    more = np.zeros((rows, heads, room - length, d_head), np.float32)
+    return [
+        tuple(Tensor(np.concatenate([kept.asnumpy(), more], axis=2)) for kept in layer)
+        for layer in cache
+    ]
 
 
 def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
