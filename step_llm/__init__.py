@@ -34,6 +34,7 @@ _EXPORTS = {
         "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
         "sinusoidal_encoding",
     ),
+    "pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
     "recipes": ("recipe_for",),
     "sampling": (
         "CachedGPT", "PlainGPT", "PrefixModel", "Sampling", "generate", "next_token_probabilities",

@@ -111,7 +111,7 @@ def load_model(folder: str | Path) -> tuple[Transformer, TokenizerPair]:
     """
     folder = find_checkpoint(folder)
     try:
-        config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+        config = TransformerConfig.from_dict(read_json(folder / "config.json"))
         tokenizers = TokenizerPair.load(folder)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
@@ -135,11 +135,11 @@ def load_weights(folder: str | Path, model: Transformer, optimizer=None) -> None
             unexpected or of another shape, each named. Then nothing has been changed.
     """
     folder = Path(folder)
-    found = _read_tensors(folder / "model.safetensors")
+    found = read_tensors(folder / "model.safetensors")
     wanted = dict(model.parameters_and_names())
     pairs = _match(folder / "model.safetensors", found, wanted)
     if optimizer is not None:
-        found = _read_tensors(folder / "optimizer.safetensors")
+        found = read_tensors(folder / "optimizer.safetensors")
         pairs += _match(folder / "optimizer.safetensors", found, _own_parameters(model, optimizer))
     for parameter, value in pairs:
         parameter.set_data(Tensor(value))
@@ -152,7 +152,7 @@ def read_state(folder: str | Path) -> dict:
         CheckpointError: no such file, or a damaged one.
     """
     try:
-        return _read_json(Path(folder) / "state.json")
+        return read_json(Path(folder) / "state.json")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
 
@@ -180,7 +180,7 @@ def read_run(folder: str | Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return _read_json(path)
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
 
@@ -212,7 +212,12 @@ def _optimizer_state(model, optimizer):
     return {name: p.asnumpy() for name, p in _own_parameters(model, optimizer).items()}
 
 
-def _match(path, found, wanted):
+def match_tensors(path, found, wanted, shown=5):
+    """Compare names and shapes of two dictionaries of tensors; None shows all that differs.
+
+    Raises:
+        CheckpointError: tensors that are missing, unexpected or of another shape, each named.
+    """
     problems = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
     problems += [f"{name} is unexpected" for name in sorted(set(found) - set(wanted))]
     problems += [
@@ -221,22 +226,42 @@ def _match(path, found, wanted):
         if tuple(found[name].shape) != tuple(wanted[name].shape)
     ]
     if problems:
-        shown = "; ".join(problems[:5])
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{path} does not fit the model: {shown}{more}")
+        rest = len(problems) - len(problems[:shown])
+        more = f"; and {rest} more" if rest else ""
+        raise CheckpointError(
+            f"{path} does not fit the model: {'; '.join(problems[:shown])}{more}"
+        )
+
+
+def _match(path, found, wanted):
+    match_tensors(path, found, wanted)
     return [(wanted[name], value) for name, value in found.items()]
 
 
-def _read_tensors(path):
+def read_tensors(path):
+    """The tensors of a safetensors file by name, as NumPy arrays.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or a type of number that NumPy has not.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no {path}; the checkpoint is not complete")
     try:
         return load_file(str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds numbers of the type {error}, which NumPy has not; save it as float32"
+        ) from error
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
 
 
-def _read_json(path):
+def read_json(path):
+    """A JSON file that holds an object.
+
+    Raises:
+        OSError, ValueError: no such file, or one that holds something else.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}; expected an object")
