@@ -29,6 +29,8 @@ _EXPORTS = {
     "loss": ("label_smoothed_cross_entropy",),
     "masks": ("causal_mask", "combine_masks", "padding_mask"),
     "metrics": ("Scores", "score"),
+    "neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
+    "ngram": ("AddK", "KneserNey"),
     "plots": ("plot_attention", "plot_history"),
     "positions": (
         "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
