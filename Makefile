@@ -87,6 +87,7 @@ test-oldest:
 test-golden:
 	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
 	.venv-golden/bin/python tests/golden/make_golden.py --check
+	.venv-golden/bin/python tests/golden/make_recurrent.py --check
 	.venv-golden/bin/python tests/golden/make_huggingface.py --check
 
 translate: environment

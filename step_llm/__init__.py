@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "_runtime": ("graph_mode",),
     "activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
+    "architectures": ("ARCHITECTURES", "architecture_of"),
     "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
     "bert": (
         "Bert", "BertConfig", "BertForClassification", "BertForMaskedLM", "BertForPreTraining",
@@ -38,11 +39,14 @@ _EXPORTS = {
     ),
     "pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
     "recipes": ("recipe_for",),
+    "recurrent": ("RecurrentConfig", "RecurrentTranslator"),
     "sampling": (
         "CachedGPT", "PlainGPT", "PrefixModel", "Sampling", "generate", "next_token_probabilities",
     ),
     "schedule": ("warmup_learning_rate",),
-    "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
+    "search": (
+        "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "beam_search", "greedy_search",
+    ),
     "training": ("TrainStep", "Trainer", "TrainingConfig"),
     "transformer": ("Decoder", "Embedding", "Encoder", "Transformer", "initialise"),
     "translator": ("Translator",),

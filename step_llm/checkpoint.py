@@ -1,6 +1,7 @@
 """Checkpoints: a trained model as a folder, written so that nothing is ever half there.
 
-A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the sizes), the tokenizer,
+A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the architecture's name
+"arch", one of ``architectures.ARCHITECTURES``, and the sizes), the tokenizer,
 ``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
 written under another name and renamed when it is complete. A run folder holds checkpoints, and
 ``run.json`` that names the last and the best of them; that file is replaced in one step too.
@@ -14,12 +15,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from step_llm.config import TransformerConfig
-from step_llm.transformer import Transformer
+from step_llm.architectures import ARCHITECTURES, architecture_of
 from step_llm.vocabulary import TokenizerPair
 
 __all__ = [
@@ -47,7 +47,7 @@ def weights_of(model) -> dict:
 
 def save_checkpoint(
     folder: str | Path,
-    model: Transformer,
+    model,
     tokenizers: TokenizerPair,
     optimizer=None,
     state: dict | None = None,
@@ -80,7 +80,8 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(weights, str(partial / "model.safetensors"))
-        _write_json(partial / "config.json", model.config.to_dict())
+        fields = {"arch": architecture_of(model), **model.config.to_dict()}
+        _write_json(partial / "config.json", fields)
         tokenizers.save(partial)
         if optimizer is not None:
             save_file(_optimizer_state(model, optimizer), str(partial / "optimizer.safetensors"))
@@ -103,31 +104,55 @@ def save_checkpoint(
     return folder
 
 
-def load_model(folder: str | Path) -> tuple[Transformer, TokenizerPair]:
+def load_model(folder: str | Path) -> tuple[nn.Cell, TokenizerPair]:
     """Read the model and its tokenizers from a checkpoint, or from the best one of a run.
 
+    Of a model that is no translator the one tokenizer is both sides' of the pair.
+
     Raises:
-        CheckpointError: nothing there, a damaged or truncated file, or weights of another shape.
+        CheckpointError: nothing there, a damaged or truncated file, an unknown architecture, or
+            weights of another shape.
     """
     folder = find_checkpoint(folder)
     try:
-        config = TransformerConfig.from_dict(read_json(folder / "config.json"))
+        fields = read_json(folder / "config.json")
+        # Checkpoints from before there were several architectures do not name theirs.
+        arch = fields.pop("arch", "transformer")
+        if arch not in ARCHITECTURES:
+            raise ValueError(
+                f"its architecture is {arch!r}; expected one of {', '.join(ARCHITECTURES)} "
+                "(make the model yourself, and read its weights with load_weights)"
+            )
+        config_class, model_class = ARCHITECTURES[arch]
+        config = config_class.from_dict(fields)
         tokenizers = TokenizerPair.load(folder)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
-    sizes = (len(tokenizers.source), len(tokenizers.target))
-    if sizes != (config.source_vocab_size, config.target_vocab_size):
-        raise CheckpointError(
-            f"{folder}: the tokenizers have {sizes[0]} and {sizes[1]} tokens, but the model was "
-            f"made for {config.source_vocab_size} and {config.target_vocab_size}"
-        )
-    model = Transformer(config)
+    _check_vocabulary(folder, config, tokenizers)
+    model = model_class(config)
     load_weights(folder, model)
     model.set_train(False)
     return model, tokenizers
 
 
-def load_weights(folder: str | Path, model: Transformer, optimizer=None) -> None:
+def _check_vocabulary(folder, config, tokenizers):
+    sizes = (len(tokenizers.source), len(tokenizers.target))
+    if hasattr(config, "source_vocab_size"):
+        wanted = (config.source_vocab_size, config.target_vocab_size)
+        if sizes != wanted:
+            raise CheckpointError(
+                f"{folder}: the tokenizers have {sizes[0]} and {sizes[1]} tokens, but the model "
+                f"was made for {wanted[0]} and {wanted[1]}"
+            )
+    # A model may know more tokens than its tokenizer: BERT's mask stands in no text.
+    elif sizes[0] > getattr(config, "vocab_size", sizes[0]):
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {sizes[0]} tokens, but the model was made for "
+            f"{config.vocab_size}"
+        )
+
+
+def load_weights(folder: str | Path, model, optimizer=None) -> None:
     """Read a checkpoint's weights, and the optimizer's state, into objects that exist.
 
     Raises:
