@@ -2,7 +2,9 @@
 
 A reader who knows the paper finds each of its boxes under its own name: ``attention``, ``masks``,
 ``positions``, ``layers``, ``transformer``; then ``vocabulary``, ``data``, ``loss``, ``schedule``,
-``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``.
+``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``. What came before it:
+``ngram``, ``neural_lm``, ``recurrent``. What grew out of it: ``gpt``, ``bert``, ``vit``, with
+``objectives``, ``language_training``, ``sampling``, and ``pretrained`` for published weights.
 """
 
 from importlib import import_module
@@ -22,16 +24,21 @@ _EXPORTS = {
     ),
     "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
-    "data": ("Batches", "ParallelText", "corpus_folder", "encode_pairs", "read_parallel"),
+    "data": (
+        "ArrayBatches", "Batches", "ParallelText", "TextBatches", "corpus_folder", "encode_pairs",
+        "encode_texts", "read_parallel",
+    ),
     "gpt": ("GPT", "GPTConfig"),
+    "language_training": ("LanguageTrainer",),
     "layers": (
         "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
     ),
     "loss": ("label_smoothed_cross_entropy",),
     "masks": ("causal_mask", "combine_masks", "padding_mask"),
-    "metrics": ("Scores", "score"),
+    "metrics": ("Scores", "perplexity", "score"),
     "neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
     "ngram": ("AddK", "KneserNey"),
+    "objectives": ("class_objective", "pretraining_objective", "token_objective"),
     "plots": ("plot_attention", "plot_history"),
     "positions": (
         "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
