@@ -8,7 +8,7 @@
 #   make figures     draw the lessons' diagrams again
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'
 #   make test-oldest the unit tests with the oldest supported versions: Python 3.9, MindSpore 2.7.0
-#   make test-golden the golden values of the tests, computed again with PyTorch
+#   make test-golden the golden values of the tests, computed again with PyTorch and transformers
 #   make check-device   whether everything works on this device: a report   CHECK_FLAGS='--device GPU'
 #   make bench       speed beside PyTorch and Hugging Face   BENCH_FLAGS='step decode'
 #   make test-browser   three lessons in JupyterLab, in a headless Chromium
@@ -73,7 +73,7 @@ test-browser: environment
 
 # Keep the machine quiet meanwhile: another busy program slows both sides, and not in equal parts.
 bench: environment
-	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh bench
+	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
 	$(PY) benchmarks/speed.py $(BENCH_FLAGS)
 	$(PY) benchmarks/readme.py
 
@@ -89,6 +89,8 @@ test-oldest:
 test-golden:
 	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
 	.venv-golden/bin/python tests/golden/make_golden.py --check
+	.venv-golden/bin/python tests/golden/make_recurrent.py --check
+	.venv-golden/bin/python tests/golden/make_huggingface.py --check
 
 check-device: environment
 	$(PY) -m step_llm check $(CHECK_FLAGS)
@@ -97,7 +99,7 @@ translate: environment
 	$(PY) -m step_llm demo $(TRANSLATE_FLAGS)
 
 clean:
-	rm -rf .venv .venv-oldest .venv-golden .venv-bench
+	rm -rf .venv .venv-oldest .venv-golden
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info kernel_meta akg_kernel_meta rank_*
 	find . -name .git -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) \
 		-prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-PEER_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+PEER_PYTHON = ROOT / ".venv-golden" / "bin" / "python"
 
 
 def cores() -> int:
@@ -49,7 +49,7 @@ def write_results(name: str, content: dict) -> None:
 
 
 def run_worker(side: str, task: str, options: dict) -> dict:
-    """One measurement in a fresh process: "ours" (this Python) or "theirs" (.venv-bench)."""
+    """One measurement in a fresh process: "ours" (this Python) or "theirs" (.venv-golden)."""
     python, script = {
         "ours": (sys.executable, "benchmarks/ours.py"),
         "theirs": (str(PEER_PYTHON), "benchmarks/theirs.py"),

@@ -1,6 +1,6 @@
 """The peers' side of the comparison: PyTorch's nn.Transformer, Hugging Face's MarianMTModel.
 
-    echo '{"option": value, …}' | .venv-bench/bin/python benchmarks/theirs.py TASK
+    echo '{"option": value, …}' | .venv-golden/bin/python benchmarks/theirs.py TASK
 
 The same tasks, options and results as ours.py.
 """

@@ -2,7 +2,9 @@
 
 A reader who knows the paper finds each of its boxes under its own name: ``attention``, ``masks``,
 ``positions``, ``layers``, ``transformer``; then ``vocabulary``, ``data``, ``loss``, ``schedule``,
-``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``.
+``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``. What came before it:
+``ngram``, ``neural_lm``, ``recurrent``. What grew out of it: ``gpt``, ``bert``, ``vit``, with
+``objectives``, ``language_training``, ``sampling``, and ``pretrained`` for published weights.
 """
 
 from importlib import import_module
@@ -13,28 +15,50 @@ __version__ = "0.1.0"
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
     "_runtime": ("graph_mode",),
+    "activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
+    "architectures": ("ARCHITECTURES", "architecture_of"),
     "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
+    "bert": (
+        "Bert", "BertConfig", "BertForClassification", "BertForMaskedLM", "BertForPreTraining",
+        "mask_tokens", "masked_batch", "next_sentence_pairs", "pair_arrays",
+    ),
     "checkpoint": ("load_model",),
     "config": ("PRESETS", "TransformerConfig"),
-    "data": ("Batches", "ParallelText", "corpus_folder", "encode_pairs", "read_parallel"),
+    "data": (
+        "ArrayBatches", "Batches", "ParallelText", "TextBatches", "corpus_folder", "encode_pairs",
+        "encode_texts", "read_parallel",
+    ),
     "device": ("use_device",),
+    "gpt": ("GPT", "GPTConfig"),
+    "language_training": ("LanguageTrainer",),
     "layers": (
         "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
     ),
     "loss": ("label_smoothed_cross_entropy",),
     "masks": ("causal_mask", "combine_masks", "padding_mask"),
-    "metrics": ("Scores", "score"),
+    "metrics": ("Scores", "perplexity", "score"),
+    "neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
+    "ngram": ("AddK", "KneserNey"),
+    "objectives": ("class_objective", "pretraining_objective", "token_objective"),
     "plots": ("plot_attention", "plot_history"),
     "positions": (
         "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
         "sinusoidal_encoding",
     ),
+    "pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
     "recipes": ("recipe_for",),
+    "recurrent": ("RecurrentConfig", "RecurrentTranslator"),
+    "sampling": (
+        "CachedGPT", "PlainGPT", "PrefixModel", "Sampling", "generate", "next_token_probabilities",
+    ),
     "schedule": ("warmup_learning_rate",),
-    "search": ("CachedDecoder", "PlainDecoder", "beam_search", "greedy_search"),
+    "search": (
+        "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "beam_search", "greedy_search",
+    ),
     "training": ("TrainStep", "Trainer", "TrainingConfig"),
     "transformer": ("Decoder", "Embedding", "Encoder", "Transformer", "initialise"),
     "translator": ("Translator",),
+    "vit": ("PatchEmbedding", "ViT", "ViTConfig"),
     "vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}

@@ -17,6 +17,13 @@ def check_rank(name, shape, rank, expected):
 
 
 @constexpr(check=False)
+def check_shape(name, shape, expected):
+    """Raise a ValueError unless ``shape`` is ``expected``."""
+    if tuple(shape) != tuple(expected):
+        raise ValueError(f"{name} has shape {tuple(shape)}; expected {tuple(expected)}")
+
+
+@constexpr(check=False)
 def check_last_axis(name, shape, size, expected):
     """Raise a ValueError unless ``shape`` ends in ``size``."""
     if len(shape) == 0 or shape[-1] != size:

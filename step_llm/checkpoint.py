@@ -1,6 +1,7 @@
 """Checkpoints: a trained model as a folder, written so that nothing is ever half there.
 
-A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the sizes), the tokenizer,
+A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the architecture's name
+"arch", one of ``architectures.ARCHITECTURES``, and the sizes), the tokenizer,
 ``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
 written under another name and renamed when it is complete. A run folder holds checkpoints, and
 ``run.json`` that names the last and the best of them; that file is replaced in one step too.
@@ -14,12 +15,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from step_llm.config import TransformerConfig
-from step_llm.transformer import Transformer
+from step_llm.architectures import ARCHITECTURES, architecture_of
 from step_llm.vocabulary import TokenizerPair
 
 __all__ = [
@@ -47,7 +47,7 @@ def weights_of(model) -> dict:
 
 def save_checkpoint(
     folder: str | Path,
-    model: Transformer,
+    model,
     tokenizers: TokenizerPair,
     optimizer=None,
     state: dict | None = None,
@@ -80,7 +80,8 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(weights, str(partial / "model.safetensors"))
-        _write_json(partial / "config.json", model.config.to_dict())
+        fields = {"arch": architecture_of(model), **model.config.to_dict()}
+        _write_json(partial / "config.json", fields)
         tokenizers.save(partial)
         if optimizer is not None:
             save_file(_optimizer_state(model, optimizer), str(partial / "optimizer.safetensors"))
@@ -103,31 +104,55 @@ def save_checkpoint(
     return folder
 
 
-def load_model(folder: str | Path) -> tuple[Transformer, TokenizerPair]:
+def load_model(folder: str | Path) -> tuple[nn.Cell, TokenizerPair]:
     """Read the model and its tokenizers from a checkpoint, or from the best one of a run.
 
+    Of a model that is no translator the one tokenizer is both sides' of the pair.
+
     Raises:
-        CheckpointError: nothing there, a damaged or truncated file, or weights of another shape.
+        CheckpointError: nothing there, a damaged or truncated file, an unknown architecture, or
+            weights of another shape.
     """
     folder = find_checkpoint(folder)
     try:
-        config = TransformerConfig.from_dict(_read_json(folder / "config.json"))
+        fields = read_json(folder / "config.json")
+        # Checkpoints from before there were several architectures do not name theirs.
+        arch = fields.pop("arch", "transformer")
+        if arch not in ARCHITECTURES:
+            raise ValueError(
+                f"its architecture is {arch!r}; expected one of {', '.join(ARCHITECTURES)} "
+                "(make the model yourself, and read its weights with load_weights)"
+            )
+        config_class, model_class = ARCHITECTURES[arch]
+        config = config_class.from_dict(fields)
         tokenizers = TokenizerPair.load(folder)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
-    sizes = (len(tokenizers.source), len(tokenizers.target))
-    if sizes != (config.source_vocab_size, config.target_vocab_size):
-        raise CheckpointError(
-            f"{folder}: the tokenizers have {sizes[0]} and {sizes[1]} tokens, but the model was "
-            f"made for {config.source_vocab_size} and {config.target_vocab_size}"
-        )
-    model = Transformer(config)
+    _check_vocabulary(folder, config, tokenizers)
+    model = model_class(config)
     load_weights(folder, model)
     model.set_train(False)
     return model, tokenizers
 
 
-def load_weights(folder: str | Path, model: Transformer, optimizer=None) -> None:
+def _check_vocabulary(folder, config, tokenizers):
+    sizes = (len(tokenizers.source), len(tokenizers.target))
+    if hasattr(config, "source_vocab_size"):
+        wanted = (config.source_vocab_size, config.target_vocab_size)
+        if sizes != wanted:
+            raise CheckpointError(
+                f"{folder}: the tokenizers have {sizes[0]} and {sizes[1]} tokens, but the model "
+                f"was made for {wanted[0]} and {wanted[1]}"
+            )
+    # A model may know more tokens than its tokenizer: BERT's mask stands in no text.
+    elif sizes[0] > getattr(config, "vocab_size", sizes[0]):
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {sizes[0]} tokens, but the model was made for "
+            f"{config.vocab_size}"
+        )
+
+
+def load_weights(folder: str | Path, model, optimizer=None) -> None:
     """Read a checkpoint's weights, and the optimizer's state, into objects that exist.
 
     Raises:
@@ -135,11 +160,11 @@ def load_weights(folder: str | Path, model: Transformer, optimizer=None) -> None
             unexpected or of another shape, each named. Then nothing has been changed.
     """
     folder = Path(folder)
-    found = _read_tensors(folder / "model.safetensors")
+    found = read_tensors(folder / "model.safetensors")
     wanted = dict(model.parameters_and_names())
     pairs = _match(folder / "model.safetensors", found, wanted)
     if optimizer is not None:
-        found = _read_tensors(folder / "optimizer.safetensors")
+        found = read_tensors(folder / "optimizer.safetensors")
         pairs += _match(folder / "optimizer.safetensors", found, _own_parameters(model, optimizer))
     for parameter, value in pairs:
         parameter.set_data(Tensor(value))
@@ -152,7 +177,7 @@ def read_state(folder: str | Path) -> dict:
         CheckpointError: no such file, or a damaged one.
     """
     try:
-        return _read_json(Path(folder) / "state.json")
+        return read_json(Path(folder) / "state.json")
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
 
@@ -180,7 +205,7 @@ def read_run(folder: str | Path) -> dict:
     if not path.exists():
         return {}
     try:
-        return _read_json(path)
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
 
@@ -212,7 +237,12 @@ def _optimizer_state(model, optimizer):
     return {name: p.asnumpy() for name, p in _own_parameters(model, optimizer).items()}
 
 
-def _match(path, found, wanted):
+def match_tensors(path, found, wanted, shown=5):
+    """Compare names and shapes of two dictionaries of tensors; None shows all that differs.
+
+    Raises:
+        CheckpointError: tensors that are missing, unexpected or of another shape, each named.
+    """
     problems = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
     problems += [f"{name} is unexpected" for name in sorted(set(found) - set(wanted))]
     problems += [
@@ -221,22 +251,42 @@ def _match(path, found, wanted):
         if tuple(found[name].shape) != tuple(wanted[name].shape)
     ]
     if problems:
-        shown = "; ".join(problems[:5])
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise CheckpointError(f"{path} does not fit the model: {shown}{more}")
+        rest = len(problems) - len(problems[:shown])
+        more = f"; and {rest} more" if rest else ""
+        raise CheckpointError(
+            f"{path} does not fit the model: {'; '.join(problems[:shown])}{more}"
+        )
+
+
+def _match(path, found, wanted):
+    match_tensors(path, found, wanted)
     return [(wanted[name], value) for name, value in found.items()]
 
 
-def _read_tensors(path):
+def read_tensors(path):
+    """The tensors of a safetensors file by name, as NumPy arrays.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or a type of number that NumPy has not.
+    """
     if not path.is_file():
         raise CheckpointError(f"there is no {path}; the checkpoint is not complete")
     try:
         return load_file(str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds numbers of the type {error}, which NumPy has not; save it as float32"
+        ) from error
     except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
 
 
-def _read_json(path):
+def read_json(path):
+    """A JSON file that holds an object.
+
+    Raises:
+        OSError, ValueError: no such file, or one that holds something else.
+    """
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}; expected an object")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 __all__ = ["main"]
 
+_ARCHITECTURES = ("transformer", "rnn", "lstm", "gru")
 _PRESETS = ("tiny", "small", "base")
 _POSITIONS = ("sinusoidal", "learned", "rotary")
 _PRECISIONS = ("float32", "float16", "bfloat16")
@@ -86,7 +87,7 @@ def _one_line(error):
 def _parser():
     parser = _Parser(
         prog="step_llm",
-        description="Train and use a Transformer that translates.",
+        description="Train and use a Transformer, or a recurrent model, that translates.",
         epilog="STEP_LLM_DEBUG=1 shows the full traceback of an error.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -159,6 +160,11 @@ def _add_training_options(parser):
     add("--corpus", required=True, help="mini, multi30k, or a folder with train.de, train.en, …")
     add("--out", metavar="DIR", required=True, help="the run folder to make, or to go on with")
     add("--resume", action="store_true", help="go on from the last checkpoint in DIR")
+    add("--arch", choices=_ARCHITECTURES, help="kind of model; default: transformer")
+    text = "of rnn, lstm and gru: additive attention; the default"
+    add("--attention", action="store_true", default=None, help=text)
+    text = "of rnn, lstm and gru: one vector for the whole sentence"
+    add("--no-attention", dest="attention", action="store_false", help=text)
     add("--preset", choices=_PRESETS, help="sizes of the model")
     add("--epochs", type=int, help="passes over the training text")
     add("--seed", type=int, default=0, help="of weights, batches and dropout; default: 0")
@@ -224,11 +230,9 @@ def _train(options):
     if group.size > 1:
         say(f"{group.size} workers; each takes its share of every batch")
     from step_llm.checkpoint import find_checkpoint, load_model, read_run, read_state
-    from step_llm.config import TransformerConfig
     from step_llm.data import corpus_folder, encode_pairs, read_parallel
     from step_llm.recipes import recipe_for
     from step_llm.training import Trainer, TrainingConfig
-    from step_llm.transformer import Transformer
     from step_llm.vocabulary import train_tokenizers
 
     recipe = recipe_for(options.corpus)
@@ -264,18 +268,7 @@ def _train(options):
             vocab_size=vocab_size,
         )
         notes = {"source": options.source, "target": options.target, "vocab_size": vocab_size}
-        sizes = {"tied_embeddings": "all", **recipe.model}
-        choices = ("positions", "norm", "dropout")
-        sizes.update({name: given[name] for name in choices if given[name] is not None})
-        model = Transformer(
-            TransformerConfig.preset(
-                options.preset or recipe.preset,
-                len(tokenizers.source),
-                len(tokenizers.target),
-                **sizes,
-            ),
-            seed=options.seed,
-        )
+        model = _new_model(options, recipe, len(tokenizers.source), len(tokenizers.target))
         names = TrainingConfig.__dataclass_fields__
         changes = {k: v for k, v in given.items() if k in names and v is not None}
         config = TrainingConfig(**{**recipe.training, **changes})
@@ -307,31 +300,51 @@ def _say_nothing(*_):
     pass
 
 
+def _new_model(options, recipe, source_size, target_size):
+    """The model of a new run, as the options say, else the recipe."""
+    from step_llm.architectures import ARCHITECTURES
+
+    arch = options.arch or "transformer"
+    _refuse_foreign_options(options, arch)
+    config_class, model_class = ARCHITECTURES[arch]
+    sizes = {"tied_embeddings": "all", **recipe.model}
+    if arch != "transformer":
+        sizes.pop("norm", None)
+        sizes.update(cell=arch, has_attention=options.attention is not False)
+    for name in ("positions", "norm", "dropout"):
+        if getattr(options, name) is not None:
+            sizes[name] = getattr(options, name)
+    preset = options.preset or recipe.preset
+    return model_class(
+        config_class.preset(preset, source_size, target_size, **sizes), seed=options.seed
+    )
+
+
+def _refuse_foreign_options(options, arch):
+    """Options that have no meaning for an architecture are not passed over in silence."""
+    foreign = ("attention",) if arch == "transformer" else ("positions", "norm")
+    for name in foreign:
+        if getattr(options, name) is not None:
+            raise UserError(f"--{name} has no meaning with --arch {arch}; leave the option out")
+
+
 def _refuse_changes(options, last, model, tokenizers, fields):
     """A resumed run keeps its recipe: say so where an option asks for something else."""
+    from step_llm.architectures import architecture_of
     from step_llm.data import CORPORA
 
     config = model.config
-    actual = {
-        "positions": config.positions,
-        "norm": config.norm,
-        "dropout": config.dropout,
-        "tokens": tokenizers.source.kind,
-        **fields,
-    }
-    if options.preset is not None:
-        from step_llm.config import PRESETS
-
-        sizes = (
-            config.d_model, config.num_encoder_layers, config.num_decoder_layers,
-            config.d_ff, config.num_heads,
-        )  # fmt: skip
-        if PRESETS[options.preset] != sizes:
-            raise UserError(
-                f"--preset {options.preset} has sizes {PRESETS[options.preset]}, but the model in "
-                f"{last} has {sizes} (d_model, encoder and decoder layers, d_ff, heads); "
-                "leave the option out to go on with that one"
-            )
+    actual = {"arch": architecture_of(model), "tokens": tokenizers.source.kind, **fields}
+    for name, field in (
+        ("positions", "positions"), ("norm", "norm"), ("dropout", "dropout"),
+        ("attention", "has_attention"),
+    ):  # fmt: skip
+        if hasattr(config, field):
+            actual[name] = getattr(config, field)
+    if options.arch in (None, actual["arch"]):
+        _refuse_foreign_options(options, actual["arch"])
+        if options.preset is not None:
+            _refuse_other_sizes(options.preset, config, last)
     for name, value in vars(options).items():
         if name in ("epochs", "seed") or value is None or name not in actual:
             continue
@@ -342,6 +355,26 @@ def _refuse_changes(options, last, model, tokenizers, fields):
                 f"--{name.replace('_', '-')} is {value}, but the run in {last} was started with "
                 f"{actual[name]}; leave the option out to go on with that"
             )
+
+
+def _refuse_other_sizes(preset, config, last):
+    from step_llm.config import PRESETS
+    from step_llm.recurrent import RECURRENT_PRESETS, RecurrentConfig
+
+    if isinstance(config, RecurrentConfig):
+        wanted, what = RECURRENT_PRESETS[preset], "d_model, layers"
+        sizes = (config.d_model, config.num_layers)
+    else:
+        wanted, what = PRESETS[preset], "d_model, encoder and decoder layers, d_ff, heads"
+        sizes = (
+            config.d_model, config.num_encoder_layers, config.num_decoder_layers,
+            config.d_ff, config.num_heads,
+        )  # fmt: skip
+    if wanted != sizes:
+        raise UserError(
+            f"--preset {preset} has sizes {wanted}, but the model in {last} has {sizes} ({what}); "
+            "leave the option out to go on with that one"
+        )
 
 
 def _evaluate(options):
@@ -448,22 +481,28 @@ def _info(options):
         print(f"corpus {name}: {folder if there else 'not fetched yet (python -m step_llm fetch)'}")
     if options.folder is None:
         return
+    from step_llm.architectures import architecture_of
     from step_llm.checkpoint import find_checkpoint, load_model, read_state
 
     checkpoint = find_checkpoint(options.folder)
     model, tokenizers = load_model(checkpoint)
     state = read_state(checkpoint)
     print(f"checkpoint {checkpoint}")
-    print(f"{sum(p.size for p in model.get_parameters()):,} weights, {model.config}")
+    print(f"{architecture_of(model)}, {sum(p.size for p in model.get_parameters()):,} weights, "
+          f"{model.config}")  # fmt: skip
     print(f"tokens: {tokenizers.source.kind}, {len(tokenizers.source)} source, "
           f"{len(tokenizers.target)} target")  # fmt: skip
     print(f"notes: {json.dumps(state.get('notes', {}), ensure_ascii=False)}")
     # The best checkpoint knows nothing of the epochs after it; the last one does.
     state = read_state(find_checkpoint(options.folder, "last"))
     for entry in state.get("training", {}).get("history", []):
+        # BLEU, or of a language model perplexity.
+        name = next(n for n in entry if n.startswith("validation_") and n != "validation_loss")
+        name, value = name.removeprefix("validation_"), entry[name]
+        value = f"BLEU {value:.1f}" if name == "bleu" else f"{name} {value:.2f}"
         print(
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
-            f"{entry['validation_loss']:.3f}, validation BLEU {entry['validation_bleu']:.1f}"
+            f"{entry['validation_loss']:.3f}, validation {value}"
         )
 
 

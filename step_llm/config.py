@@ -1,13 +1,17 @@
-"""The sizes of a Transformer, in one frozen and validated place."""
+"""The sizes of a Transformer, in one frozen and validated place.
+
+``Config`` is what the configurations of all models have in common.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 
+from step_llm.activations import ACTIVATIONS
 from step_llm.positions import POSITION_SCHEMES
 
-__all__ = ["PRESETS", "TransformerConfig"]
+__all__ = ["PRESETS", "Config", "TransformerConfig"]
 
 # name: (d_model, encoder layers, decoder layers, d_ff, heads)
 PRESETS = {
@@ -20,11 +24,65 @@ _CHOICES = {
     "positions": POSITION_SCHEMES,
     "norm": ("post", "pre"),
     "tied_embeddings": ("none", "output", "all"),
+    "activation": tuple(ACTIVATIONS),
 }
 
 
+class Config:
+    """What frozen dataclasses of sizes share: one validation, and the way to JSON and back.
+
+    The layers read from it ``d_model``, ``num_heads``, ``d_ff``, ``dropout``, ``norm``,
+    ``activation`` and ``norm_epsilon``.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name.endswith("_id") else 1
+            if field.type == "int" and (not isinstance(value, int) or value < least):
+                raise ValueError(
+                    f"{field.name} is {value!r}; expected a whole number of at least {least}"
+                )
+        if hasattr(self, "num_heads") and self.d_model % self.num_heads:
+            raise ValueError(
+                f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
+                "expected num_heads to be a divisor of d_model"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
+        if hasattr(self, "norm_epsilon") and not self.norm_epsilon > 0.0:
+            raise ValueError(f"norm_epsilon is {self.norm_epsilon}; expected more than 0")
+        for name, choices in _CHOICES.items():
+            if hasattr(self, name) and getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+
+    def to_dict(self) -> dict:
+        """The fields as a dictionary, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict):
+        """Back from ``to_dict``.
+
+        Raises:
+            ValueError: a field that is unknown or missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise ValueError(
+                f"unknown fields {unknown} in the configuration; expected {sorted(known)}"
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"the configuration is incomplete: {error}") from None
+
+
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Config):
     """Everything that decides the shape of a Transformer's weights, and its dropout.
 
     Args:
@@ -39,11 +97,13 @@ class TransformerConfig:
         norm: "post" (LayerNorm after the residual sum, the paper) or "pre" (before the sub-layer).
         tied_embeddings: "none"; "output" (target embedding = output projection); "all" (source
             embedding too, the paper's section 3.4; both sides then share one vocabulary).
+        activation: between the feed-forward layers: "relu" (the paper), "gelu" or "gelu_tanh".
+        norm_epsilon: ε of every LayerNorm.
 
     Raises:
         ValueError: a size below 1, d_model not divisible by num_heads, an odd head width with
-            rotary positions, dropout outside [0, 1), an unknown choice, or tied_embeddings="all"
-            with vocabularies of different size.
+            rotary positions, dropout outside [0, 1), norm_epsilon not above 0, an unknown choice,
+            or tied_embeddings="all" with vocabularies of different size.
 
     Presets: ``TransformerConfig.preset("tiny" | "small" | "base", …)``; "base" is the base model
     of Vaswani et al. 2017, table 3.
@@ -61,31 +121,21 @@ class TransformerConfig:
     max_length: int = 256
     norm: str = "post"
     tied_embeddings: str = "none"
+    activation: str = "relu"
+    norm_epsilon: float = 1e-5
+
+    @property
+    def position_limit(self) -> int | None:
+        """The longest sequence that the model can read; None is no limit."""
+        return self.max_length if self.positions == "learned" else None
 
     def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type == "int" and (not isinstance(value, int) or value < 1):
-                raise ValueError(
-                    f"{field.name} is {value!r}; expected a whole number of at least 1"
-                )
-        if self.d_model % self.num_heads:
-            raise ValueError(
-                f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
-                "expected num_heads to be a divisor of d_model"
-            )
+        super().__post_init__()
         if self.positions == "rotary" and (self.d_model // self.num_heads) % 2:
             raise ValueError(
                 f"rotary positions turn pairs of coordinates, but the head width "
                 f"d_model / num_heads = {self.d_model // self.num_heads} is odd"
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
         if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
             raise ValueError(
                 'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
@@ -112,25 +162,3 @@ class TransformerConfig:
             "num_heads": heads,
         }
         return cls(source_vocab_size, target_vocab_size, **{**sizes, **changes})
-
-    def to_dict(self) -> dict:
-        """The fields as a dictionary, for JSON."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: dict) -> TransformerConfig:
-        """Back from ``to_dict``.
-
-        Raises:
-            ValueError: a field that is unknown or missing.
-        """
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
-        if unknown:
-            raise ValueError(
-                f"unknown fields {unknown} in the configuration; expected {sorted(known)}"
-            )
-        try:
-            return cls(**fields)
-        except TypeError as error:
-            raise ValueError(f"the configuration is incomplete: {error}") from None

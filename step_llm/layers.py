@@ -10,8 +10,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from step_llm._checks import check_last_axis
+from step_llm.activations import ACTIVATIONS
 from step_llm.attention import MultiHeadAttention
-from step_llm.config import TransformerConfig
+from step_llm.config import Config, TransformerConfig
 
 __all__ = ["DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm"]
 
@@ -62,48 +63,56 @@ class LayerNorm(nn.Cell):
 
     Args:
         d_model: D, size of the last axis.
+        epsilon: ε, see ``layer_norm``.
 
     Raises:
         ValueError: an input whose last axis is not d_model.
     """
 
-    def __init__(self, d_model: int):
+    def __init__(self, d_model: int, epsilon: float = 1e-5):
         super().__init__()
         self.d_model = d_model
+        self.epsilon = epsilon
         self.gamma = Parameter(Tensor(np.ones(d_model, np.float32)), name="gamma")
         self.beta = Parameter(Tensor(np.zeros(d_model, np.float32)), name="beta")
 
     def construct(self, x):
         check_last_axis("x", x.shape, self.d_model, "(…, d_model)")
-        return layer_norm(x, self.gamma, self.beta)
+        return layer_norm(x, self.gamma, self.beta, self.epsilon)
 
 
 class FeedForward(nn.Cell):
     r"""The same two-layer network at every position.
 
-    Formula: FFN(x) = max(0, x W₁ + b₁) W₂ + b₂.
+    Formula: FFN(x) = f(x W₁ + b₁) W₂ + b₂, in the paper with f(x) = max(0, x).
 
     Args:
         d_model: D, width of input and output.
         d_ff: inner width.
+        activation: f: "relu", "gelu" or "gelu_tanh" (see ``activations``).
 
     Shapes: (B, T, D) to (B, T, D).
 
     Raises:
-        ValueError: an input whose last axis is not d_model.
+        ValueError: an unknown activation, or an input whose last axis is not d_model.
 
     Source: Vaswani et al. 2017, section 3.3.
     """
 
-    def __init__(self, d_model: int, d_ff: int):
+    def __init__(self, d_model: int, d_ff: int, activation: str = "relu"):
         super().__init__()
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
+            )
         self.d_model = d_model
+        self.activation = ACTIVATIONS[activation]
         self.inner = nn.Dense(d_model, d_ff)
         self.outer = nn.Dense(d_ff, d_model)
 
     def construct(self, x):
         check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
-        return self.outer(ops.relu(self.inner(x)))
+        return self.outer(self.activation(self.inner(x)))
 
 
 class Residual(nn.Cell):
@@ -117,17 +126,18 @@ class Residual(nn.Cell):
         d_model: D.
         dropout: share of the sub-layer's output set to zero in training.
         norm: "post" (the paper) or "pre".
+        epsilon: ε of the LayerNorm.
 
     Source: Vaswani et al. 2017, sections 3.1 and 5.4 (post); Xiong et al. 2020, "On Layer
     Normalization in the Transformer Architecture" (pre).
     """
 
-    def __init__(self, d_model: int, dropout: float, norm: str):
+    def __init__(self, d_model: int, dropout: float, norm: str, epsilon: float = 1e-5):
         super().__init__()
         if norm not in ("post", "pre"):
             raise ValueError(f"norm is {norm!r}; expected post or pre")
         self.is_pre = norm == "pre"
-        self.norm = LayerNorm(d_model)
+        self.norm = LayerNorm(d_model, epsilon)
         self.dropout = nn.Dropout(p=dropout)
 
     def construct(self, x, output):
@@ -145,11 +155,17 @@ class Residual(nn.Cell):
         return self.norm(x)
 
 
+def _residual(config):
+    return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)
+
+
 class EncoderLayer(nn.Cell):
     """Self-attention and feed-forward, each inside a residual connection.
 
+    With a causal mask it is the block of a decoder without encoder, as in GPT.
+
     Args:
-        config: sizes, dropout and norm are read from it.
+        config: sizes, dropout, norm and activation are read from it.
 
     Shapes: x (B, S, D), mask (B, 1, 1, S) or what broadcasts to (B, H, S, S), rotation as in
     ``MultiHeadAttention``; output (B, S, D) and attention weights (B, H, S, S).
@@ -157,26 +173,40 @@ class EncoderLayer(nn.Cell):
     Source: Vaswani et al. 2017, figure 1, left.
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: Config):
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff)
-        self.attention_residual = Residual(config.d_model, config.dropout, config.norm)
-        self.feed_forward_residual = Residual(config.d_model, config.dropout, config.norm)
+        self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation)
+        self.attention_residual = _residual(config)
+        self.feed_forward_residual = _residual(config)
 
     def construct(self, x, mask=None, rotation=None):
+        x, _, weights = self.step(x, None, None, mask, rotation)
+        return x, weights
+
+    def step(self, x, own, at_position, mask=None, rotation=None):
+        """Positions x (B, S, D) that follow others whose keys and values are cached.
+
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written where
+        ``at_position`` (B, 1, T, 1) is True, and S is 1. With ``own`` None nothing came before.
+        Returns the output (B, S, D), the keys and values by now, and the attention weights.
+        """
         h = self.attention_residual.before(x)
-        h, weights = self.self_attention(h, h, h, mask, rotation, need_weights=True)
+        key, value = self.self_attention.project_key_value(h, h, rotation)
+        if own is not None:
+            key = ops.where(at_position, key, own[0])
+            value = ops.where(at_position, value, own[1])
+        h, weights = self.self_attention.attend(h, key, value, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))
-        return self.feed_forward_residual.after(x, h), weights
+        return self.feed_forward_residual.after(x, h), (key, value), weights
 
 
 class DecoderLayer(nn.Cell):
     """Causal self-attention, cross-attention and feed-forward, each inside a residual connection.
 
     Args:
-        config: sizes, dropout and norm are read from it.
+        config: sizes, dropout, norm and activation are read from it.
 
     Shapes: x (B, T, D), memory (B, S, D) from the encoder, self_mask broadcasts to (B, H, T, T),
     memory_mask to (B, H, T, S); output (B, T, D), self weights (B, H, T, T) and cross weights
@@ -189,10 +219,10 @@ class DecoderLayer(nn.Cell):
         super().__init__()
         self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
         self.cross_attention = MultiHeadAttention(config.d_model, config.num_heads)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff)
-        self.self_residual = Residual(config.d_model, config.dropout, config.norm)
-        self.cross_residual = Residual(config.d_model, config.dropout, config.norm)
-        self.feed_forward_residual = Residual(config.d_model, config.dropout, config.norm)
+        self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation)
+        self.self_residual = _residual(config)
+        self.cross_residual = _residual(config)
+        self.feed_forward_residual = _residual(config)
 
     def construct(self, x, memory, self_mask=None, memory_mask=None, rotation=None):
         h = self.self_residual.before(x)

@@ -1,13 +1,17 @@
-"""Metrics: how close translations are to the references, computed by sacrebleu."""
+"""Metrics: how close translations are to the references, and how well a language model predicts.
+
+BLEU and chrF are computed by sacrebleu.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sacrebleu.metrics import BLEU, CHRF
 
-__all__ = ["Scores", "bleu_counts", "bleu_of_counts", "score"]
+__all__ = ["Scores", "bleu_counts", "bleu_of_counts", "perplexity", "score"]
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,24 @@ def bleu_of_counts(counts: Sequence[float]) -> float:
         *map(int, lengths),
         smooth_method="exp",
     ).score
+
+
+def perplexity(loss: float) -> float:
+    r"""Among how many equally probable tokens a language model seems to choose.
+
+    Formula: PP = exp(loss) = p(x₁ … x_N)^(−1/N). Perplexities compare only over the same text, cut
+    into the same tokens.
+
+    Args:
+        loss: the mean cross-entropy in nats per token.
+
+    Returns:
+        at least 1; infinite where exp is beyond the largest number.
+
+    Source: Jelinek et al. 1977, "Perplexity – a measure of the difficulty of speech recognition
+    tasks".
+    """
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf

@@ -12,10 +12,10 @@ __all__ = ["plot_attention", "plot_history"]
 
 
 def plot_history(history: list[dict], path: str | Path | None = None) -> Figure:
-    """Loss and BLEU over the epochs, side by side.
+    """Loss, and BLEU or perplexity, over the epochs, side by side.
 
     Args:
-        history: what ``Trainer.fit`` returns.
+        history: what ``Trainer.fit`` returns, or ``LanguageTrainer.fit``.
         path: also write the picture there (PNG), aside first and then renamed.
 
     Returns:
@@ -28,8 +28,11 @@ def plot_history(history: list[dict], path: str | Path | None = None) -> Figure:
     left.plot(epochs, [e["validation_loss"] for e in history], "s-", ms=3, label="validation")
     left.set(xlabel="epoch", ylabel="loss (nats per token)", title="Loss")
     left.legend(frameon=False)
-    right.plot(epochs, [e["validation_bleu"] for e in history], "o-", ms=3, color="tab:green")
-    right.set(xlabel="epoch", ylabel="BLEU (greedy)", title="Validation BLEU")
+    name, label, title = "validation_bleu", "BLEU (greedy)", "Validation BLEU"
+    if "validation_perplexity" in history[0]:
+        name, label, title = "validation_perplexity", "perplexity", "Validation perplexity"
+    right.plot(epochs, [e[name] for e in history], "o-", ms=3, color="tab:green")
+    right.set(xlabel="epoch", ylabel=label, title=title)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

@@ -22,7 +22,9 @@ __all__ = [
     "CachedDecoder",
     "Hypothesis",
     "PlainDecoder",
+    "RecurrentDecoder",
     "beam_search",
+    "cached_decoder",
     "greedy_search",
     "length_penalty",
 ]
@@ -69,7 +71,7 @@ class PlainDecoder:
     Slow, and what ``CachedDecoder`` has to agree with.
 
     Args:
-        model: a ``Transformer``.
+        model: a ``Transformer`` or a ``RecurrentTranslator``.
     """
 
     def __init__(self, model):
@@ -205,8 +207,8 @@ class CachedDecoder:
         return log_probs.asnumpy(), (memory_heads, mask, cache, position + 1)
 
     def _room(self, wanted):
-        config = self.model.config
-        return min(wanted, config.max_length) if config.positions == "learned" else wanted
+        limit = self.model.config.position_limit
+        return wanted if limit is None else min(wanted, limit)
 
     def _empty_cache(self, rows):
         config = self.model.config
@@ -215,12 +217,102 @@ class CachedDecoder:
         return [(empty, empty)] * config.num_decoder_layers
 
     def _grown(self, cache):
-        rows, heads, room, d_head = cache[0][0].shape
-        more = np.zeros((rows, heads, self._room(2 * room) - room, d_head), np.float32)
-        return [
-            tuple(Tensor(np.concatenate([kept.asnumpy(), more], axis=2)) for kept in layer)
-            for layer in cache
-        ]
+        return grown_cache(cache, self._room(2 * cache[0][0].shape[2]))
+
+
+def grown_cache(cache, room):
+    """Each layer's keys and values (R, H, t, Dk) with zeros behind them, up to ``room`` places."""
+    rows, heads, length, d_head = cache[0][0].shape
+    more = np.zeros((rows, heads, room - length, d_head), np.float32)
+    return [
+        tuple(Tensor(np.concatenate([kept.asnumpy(), more], axis=2)) for kept in layer)
+        for layer in cache
+    ]
+
+
+class _RecurrentStart(nn.Cell):
+    """Encode, and repeat each sentence's memory and first state for its rows."""
+
+    def __init__(self, model):
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    @ms.jit
+    def construct(self, source, sentences):
+        memory, mask, _ = self.model.encode(source)
+        rows = (
+            ops.gather(memory[0], sentences, 0),
+            ops.gather(memory[1], sentences, 0),
+            ops.gather(memory[2], sentences, 1),
+        )
+        return rows, ops.gather(mask, sentences, 0), self.model.start(rows)
+
+
+class _RecurrentStep(nn.Cell):
+    """One decoding step: reorder the states, run the cells once, project."""
+
+    def __init__(self, model, tensors):
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.tensors = tensors  # of a layer's state
+
+    @ms.jit
+    def construct(self, tokens, parents, mask, places, sentence, first, *tensors):
+        # One argument a tensor: tensors inside a list would be constants, compiled at every step.
+        states = []
+        for place in range(0, len(tensors), self.tensors):
+            state = ()
+            for offset in range(self.tensors):
+                tensor = tensors[place + offset]
+                if parents is not None:
+                    tensor = ops.gather(tensor, parents, 0)
+                state = (*state, tensor)
+            states.append(state)
+        hidden, states = self.model.step(tokens, states, (places, sentence, first), mask)
+        logits = self.model.project(hidden)  # (R, 1, V)
+        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1), states
+
+
+class RecurrentDecoder:
+    """Next-token log-probabilities of a recurrent model, whose state says all of the prefix.
+
+    As ``CachedDecoder``: a step is compiled, and costs the same at every position.
+
+    Args:
+        model: a ``RecurrentTranslator``.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.shapes = set()
+        self._start = _RecurrentStart(model)
+        self._step = _RecurrentStep(model, 2 if model.is_lstm else 1)
+
+    running = CachedDecoder.running
+
+    def start(self, source, beam_size):
+        """As ``CachedDecoder.start``."""
+        sentences = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
+        self.shapes.add((*source.shape, len(sentences)))
+        return self._start(Tensor(source), Tensor(sentences))
+
+    def step(self, state, tokens, parents=None):
+        """As ``PlainDecoder.step``."""
+        memory, mask, states = state
+        self.shapes.add((len(tokens), mask.shape[3], parents is not None))
+        log_probs, states = self._step(
+            Tensor(tokens),
+            None if parents is None else Tensor(parents),
+            mask,
+            *memory,
+            *[tensor for layer in states for tensor in layer],
+        )
+        return log_probs.asnumpy(), (memory, mask, states)
+
+
+def cached_decoder(model):
+    """The fast decoder of a translator: with a cache, or of a recurrent model with its state."""
+    return CachedDecoder(model) if hasattr(model, "decoder") else RecurrentDecoder(model)
 
 
 def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
@@ -408,10 +500,11 @@ def _checked(decoder, source, max_length):
     max_length = np.broadcast_to(max_length, len(source))
     if max_length.min(initial=1) < 1:
         raise ValueError(f"max_length is {max_length.min()}; expected at least 1")
-    config = decoder.model.config
-    if config.positions == "learned" and max_length.max(initial=1) > config.max_length:
+    # A decoder of one's own needs no model with positions.
+    limit = getattr(decoder.model.config, "position_limit", None)
+    if limit is not None and max_length.max(initial=1) > limit:
         raise ValueError(
-            f"max_length is {max_length.max()}; expected at most {config.max_length}, the number "
-            "of learned positions"
+            f"max_length is {max_length.max()}; expected at most {limit}, the number of learned "
+            "positions"
         )
     return np.ascontiguousarray(source, dtype=np.int32), max_length

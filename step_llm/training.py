@@ -12,6 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
@@ -31,8 +32,8 @@ from step_llm.checkpoint import (
 )
 from step_llm.data import BUCKETS, Batches, EncodedPairs, ParallelText
 from step_llm.distributed import Group, fingerprint
-from step_llm.loss import label_smoothed_cross_entropy
 from step_llm.metrics import bleu_counts, bleu_of_counts
+from step_llm.objectives import token_objective
 from step_llm.plots import plot_history
 from step_llm.precision import PRECISIONS, AccumulatedStep
 from step_llm.schedule import paper_peak, warmup_learning_rate
@@ -111,39 +112,41 @@ class TrainStep(nn.Cell):
     """One update in one compiled graph: forward, loss, gradient, clipping, Adam.
 
     Args:
-        model: a ``Transformer``, in training mode.
+        model: any model that the objective can call, in training mode.
         optimizer: over the model's weights; its learning rate is set at each call.
         label_smoothing: ε of the loss.
         clip_norm: gradients with a greater global norm are scaled down to it.
+        objective: what is lowered, see ``objectives``; by default the loss of each token.
 
-    Shapes: source, decoder_input and labels (B, L) int32; learning_rate a float32 scalar. Returns
-    the loss per real token (nats) and the number of real target tokens.
+    Shapes: the batch's tensors as the objective takes them (of a translator source, decoder_input
+    and labels, (B, L) int32), then learning_rate, a float32 scalar. Returns the loss per real token
+    (nats) and the number of real target tokens.
 
     Source: Pascanu et al. 2013, "On the difficulty of training recurrent neural networks"
     (clipping).
     """
 
-    def __init__(self, model, optimizer, label_smoothing: float, clip_norm: float):
+    def __init__(
+        self, model, optimizer, label_smoothing: float, clip_norm: float, objective=token_objective
+    ):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.clip_norm = clip_norm
 
-        def forward(source, decoder_input, labels):
-            logits = model(source, decoder_input)
-            total, tokens = label_smoothed_cross_entropy(
-                logits, labels, label_smoothing, model.pad_id
-            )
-            return total / tokens, tokens
+        def forward(*tensors):
+            total, tokens = objective(model, tensors, label_smoothing)
+            # A masked language model may find nothing to predict in a small batch.
+            return total / ops.maximum(tokens, 1.0), tokens
 
         self.value_and_grad = ms.value_and_grad(
             forward, None, optimizer.parameters, has_aux=True
         )
 
     @ms.jit
-    def construct(self, source, decoder_input, labels, learning_rate):
-        (loss, tokens), gradients = self.value_and_grad(source, decoder_input, labels)
+    def construct(self, *tensors):
+        (loss, tokens), gradients = self.value_and_grad(*tensors[:-1])
         gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
-        ops.assign(self.optimizer.learning_rate, learning_rate)
+        ops.assign(self.optimizer.learning_rate, tensors[-1])
         loss = ops.depend(loss, self.optimizer(gradients))
         return loss, tokens
 
@@ -151,14 +154,28 @@ class TrainStep(nn.Cell):
 class EvaluationStep(nn.Cell):
     """A batch's plain cross-entropy in one compiled graph: its sum in nats, and real tokens."""
 
-    def __init__(self, model):
+    def __init__(self, model, objective=token_objective):
         super().__init__(auto_prefix=False)
         self.model = model
+        self.objective = objective
 
     @ms.jit
-    def construct(self, source, decoder_input, labels):
-        logits = self.model(source, decoder_input)
-        return label_smoothed_cross_entropy(logits, labels, 0.0, self.model.pad_id)
+    def construct(self, *tensors):
+        return self.objective(self.model, tensors, 0.0)
+
+
+class Measure(NamedTuple):
+    """What tells on the validation set which epoch is the best.
+
+    Args:
+        name: in the history "validation_" + name.
+        text: for people, with a place for the value.
+        sign: 1 where more is better, −1 where less is.
+    """
+
+    name: str
+    text: str
+    sign: int
 
 
 class Trainer:
@@ -183,6 +200,9 @@ class Trainer:
         PrecisionError: a half precision in which this device cannot compute.
     """
 
+    measure = Measure("bleu", "BLEU {:.1f} (greedy)", 1)
+    objective = staticmethod(token_objective)
+
     def __init__(
         self,
         model: Transformer,
@@ -204,14 +224,7 @@ class Trainer:
         self.notes = notes or {}
         self.progress = progress and self.group.is_first
         self.validation_text = validation_text
-        self.batches = Batches(training, config.buckets, config.batch_tokens, seed=config.seed)
-        # Two shapes are enough here: a forward pass is cheap, compiling one is not.
-        self.validation_batches = Batches(
-            validation,
-            sorted({config.buckets[len(config.buckets) // 2], config.buckets[-1]}),
-            max(config.batch_tokens, 2 * config.buckets[-1]),
-            shuffle=False,
-        )
+        self.batches, self.validation_batches = self._make_batches(training, validation)
         self.peak = config.peak_learning_rate or paper_peak(
             model.config.d_model, config.warmup_steps
         )
@@ -222,13 +235,14 @@ class Trainer:
         self.accumulated = None
         if config.precision != "float32" or config.accumulate > 1 or self.group.size > 1:
             self.accumulated = AccumulatedStep(*settings, config.precision, self.group)
-        self.train_step = self.accumulated or TrainStep(*settings)
-        self.evaluation_step = EvaluationStep(model)
-        self.translator = Translator(model, tokenizers)
-        self._fingerprint = fingerprint(*training.source, *training.target)
+        self.train_step = self.accumulated or TrainStep(*settings, self.objective)
+        self.evaluation_step = EvaluationStep(model, self.objective)
+        self.translator = self._make_translator()
+        if self.group.size > 1:
+            self._fingerprint = fingerprint(*training.source, *training.target)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
-            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "best_bleu": None, "history": [],
+            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, self._best: None, "history": [],
             "skipped": 0,
         }  # fmt: skip
         if not self.group.is_first:
@@ -240,6 +254,26 @@ class Trainer:
             probe.unlink()
         except OSError as error:
             raise CheckpointError(f"cannot write to the run folder {folder}: {error}") from error
+
+    @property
+    def _best(self):
+        return f"best_{self.measure.name}"
+
+    def _make_batches(self, training, validation):
+        config = self.config
+        # Two shapes are enough to validate: a forward pass is cheap, compiling one is not.
+        return (
+            Batches(training, config.buckets, config.batch_tokens, seed=config.seed),
+            Batches(
+                validation,
+                sorted({config.buckets[len(config.buckets) // 2], config.buckets[-1]}),
+                max(config.batch_tokens, 2 * config.buckets[-1]),
+                shuffle=False,
+            ),
+        )
+
+    def _make_translator(self):
+        return Translator(self.model, self.tokenizers)
 
     def resume(self) -> bool:
         """Go back to the last checkpoint of the run folder. False if it has none yet.
@@ -357,7 +391,7 @@ class Trainer:
 
     def _finish_epoch(self):
         state = self.state
-        validation_loss, bleu = self._validate()
+        validation_loss, value = self._validate()
         state["epoch"] += 1
         state["batch"] = 0
         entry = {
@@ -365,13 +399,14 @@ class Trainer:
             "step": state["step"],
             "train_loss": round(self._train_loss, 4),
             "validation_loss": round(validation_loss, 4),
-            "validation_bleu": round(bleu, 2),
+            f"validation_{self.measure.name}": round(value, 2),
             "seconds": round(state["seconds"], 1),
         }
         state["history"].append(entry)
-        is_best = state["best_bleu"] is None or bleu > state["best_bleu"]
+        sign = self.measure.sign
+        is_best = state[self._best] is None or sign * value > sign * state[self._best]
         if is_best:
-            state["best_bleu"] = bleu
+            state[self._best] = value
         if not self.group.is_first:
             return
         # Logged first: if a kill comes in between, the resumed run makes the epoch's end again.
@@ -380,8 +415,8 @@ class Trainer:
         plot_history(state["history"], self.folder / "history.png")
         tqdm.write(
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
-            f"{entry['validation_loss']:.3f}, validation BLEU {entry['validation_bleu']:.1f} "
-            f"(greedy), {entry['seconds'] / 60:.1f} min"
+            f"{entry['validation_loss']:.3f}, validation {self.measure.text.format(value)}, "
+            f"{entry['seconds'] / 60:.1f} min"
             + (f", {state['skipped']} updates skipped so far" if state["skipped"] else "")
         )
 
@@ -406,7 +441,7 @@ class Trainer:
         }
         mean = self._from_first(mean)
         self._set_weights(mean)
-        loss, bleu = self._validate()
+        loss, value = self._validate()
         self._set_weights(own)
         if not self.group.is_first:
             return
@@ -415,34 +450,39 @@ class Trainer:
         )
         run = read_run(self.folder)
         run["average"] = str(folder.relative_to(self.folder))
-        if bleu >= state["best_bleu"]:
+        if self.measure.sign * value >= self.measure.sign * state[self._best]:
             run["best"] = run["average"]
         write_run(self.folder, run)
         self._remove_leftovers()
         self._log(
             event="average", step=state["step"], epochs=len(paths), validation_loss=round(loss, 4),
-            validation_bleu=round(bleu, 2), seconds=round(state["seconds"], 1),
+            **{f"validation_{self.measure.name}": round(value, 2)},
+            seconds=round(state["seconds"], 1),
         )  # fmt: skip
+        text = self.measure.text
         tqdm.write(
-            f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation BLEU "
-            f"{bleu:.1f} (best epoch: {state['best_bleu']:.1f})"
+            f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation "
+            f"{text.format(value)} (best epoch: {text.format(state[self._best])})"
         )
 
     def _validate(self):
-        """Loss and greedy BLEU on the validation set, with the weights that the model has now;
-        each worker does its share."""
+        """Loss and measure on the validation set, with the weights that the model has now."""
         started = time.perf_counter()
         loss = self.validation_loss()
         # The epoch's last update may have ruined the weights: no training loss has seen them yet.
         self._check_finite("validation loss", loss, self.state["step"])
+        value = self._measured(loss)
+        self.state["seconds"] += time.perf_counter() - started
+        return loss, value
+
+    def _measured(self, loss):
+        """Greedy BLEU; each worker translates its share."""
         share = slice(self.group.rank, None, self.group.size)
         sentences, references = (
             list(side[share]) for side in (self.validation_text.source, self.validation_text.target)
         )
         hypotheses = self.translator.translate(sentences) if sentences else []
-        bleu = bleu_of_counts(self.group.sum(np.array(bleu_counts(hypotheses, references))))
-        self.state["seconds"] += time.perf_counter() - started
-        return loss, bleu
+        return bleu_of_counts(self.group.sum(np.array(bleu_counts(hypotheses, references))))
 
     def validation_loss(self) -> float:
         """Cross-entropy in nats per token on the validation pairs, without label smoothing."""
@@ -470,7 +510,8 @@ class Trainer:
         )
 
     def _out_of_patience(self):
-        scores = [entry["validation_bleu"] for entry in self.state["history"]]
+        name, sign = f"validation_{self.measure.name}", self.measure.sign
+        scores = [sign * entry[name] for entry in self.state["history"]]
         if not self.config.patience or not scores:
             return False
         return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm._checks import check_mask_shape, check_rank
-from step_llm.config import TransformerConfig
+from step_llm.config import Config, TransformerConfig
 from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 from step_llm.positions import LearnedPositions, SinusoidalPositions, rotary_tables
@@ -25,6 +25,7 @@ class Embedding(nn.Cell):
     Args:
         vocab_size: V, number of ids.
         d_model: D.
+        is_scaled: False leaves the factor √D out, as GPT and BERT do.
 
     Shapes: ids (B, T) integer to (B, T, D).
 
@@ -35,10 +36,10 @@ class Embedding(nn.Cell):
     Source: Vaswani et al. 2017, section 3.4.
     """
 
-    def __init__(self, vocab_size: int, d_model: int):
+    def __init__(self, vocab_size: int, d_model: int, is_scaled: bool = True):
         super().__init__()
         self.vocab_size = vocab_size
-        self.scale = math.sqrt(d_model)
+        self.scale = math.sqrt(d_model) if is_scaled else 1.0
         self.weight = Parameter(
             Tensor(np.zeros((vocab_size, d_model), np.float32)), name="weight"
         )
@@ -63,18 +64,21 @@ class Encoder(nn.Cell):
     """A stack of encoder layers (with a LayerNorm at the end if they are pre-norm).
 
     Args:
-        config: num_encoder_layers and the sizes are read from it.
+        config: the sizes are read from it.
+        num_layers: the depth; None stands for config.num_encoder_layers.
 
-    Shapes: x (B, S, D), mask (B, 1, 1, S); output (B, S, D) and a list with each layer's
-    attention weights (B, H, S, S).
+    Shapes: x (B, S, D), mask (B, 1, 1, S) or what broadcasts to (B, H, S, S); output (B, S, D) and
+    a list with each layer's attention weights (B, H, S, S).
 
     Source: Vaswani et al. 2017, section 3.1.
     """
 
-    def __init__(self, config: TransformerConfig):
+    def __init__(self, config: Config, num_layers: int | None = None):
         super().__init__()
+        if num_layers is None:
+            num_layers = config.num_encoder_layers
         self.num_heads = config.num_heads
-        self.layers = nn.CellList([EncoderLayer(config) for _ in range(config.num_encoder_layers)])
+        self.layers = nn.CellList([EncoderLayer(config) for _ in range(num_layers)])
         self.final_norm = _final_norm(config)
 
     def construct(self, x, mask=None, rotation=None):
@@ -84,6 +88,22 @@ class Encoder(nn.Cell):
             x, layer_weights = layer(x, mask, rotation)
             weights.append(layer_weights)
         return self.final_norm(x), weights
+
+    def start(self, x, mask=None, rotation=None):
+        """As ``construct``, but returns each layer's keys and values in place of the weights."""
+        cache = []
+        for layer in self.layers:
+            x, own, _ = layer.step(x, None, None, mask, rotation)
+            cache.append(own)
+        return self.final_norm(x), cache
+
+    def step(self, x, cache, at_position, mask, rotation=None):
+        """One position through all layers: x (B, 1, D). See ``EncoderLayer.step``."""
+        new_cache = []
+        for layer, own in zip(self.layers, cache):
+            x, own, _ = layer.step(x, own, at_position, mask, rotation)
+            new_cache.append(own)
+        return self.final_norm(x), new_cache
 
 
 class Decoder(nn.Cell):
@@ -139,7 +159,48 @@ def _for_all_heads(mask, queries, keys, num_heads):
 
 
 def _final_norm(config):
-    return LayerNorm(config.d_model) if config.norm == "pre" else nn.Identity()
+    if config.norm == "pre":
+        return LayerNorm(config.d_model, config.norm_epsilon)
+    return nn.Identity()
+
+
+def project_to_vocabulary(hidden: Tensor, weight: Tensor) -> Tensor:
+    """Hidden vectors (B, T, D) and a row for each token (V, D) to logits (B, T, V).
+
+    Raises:
+        ValueError: hidden vectors that are not (B, T, D).
+    """
+    check_rank("hidden", hidden.shape, 3, "(B, T, d_model)")
+    batch, length, width = hidden.shape
+    # One matrix product of two axes: with three, the CPU takes six times as long.
+    logits = ops.MatMul(transpose_b=True)(hidden.reshape((batch * length, width)), weight)
+    return logits.reshape((batch, length, logits.shape[-1]))
+
+
+def initialise_normal(
+    model: nn.Cell, seed: int, deviation: float = 0.02, residual_layers: int = 0
+) -> None:
+    """Draw the weights as GPT-2, BERT and ViT do: normal, biases 0, the scales of LayerNorm 1.
+
+    Args:
+        model: its weights are set.
+        seed: the same seed gives the same weights.
+        deviation: the standard deviation.
+        residual_layers: where above 0, matrices that end a residual branch get the deviation
+            divided by the square root of this number, so that the sum of all branches keeps its
+            size (Radford et al. 2019, section 2.3).
+    """
+    rng = np.random.default_rng(seed)
+    for name, parameter in model.parameters_and_names():
+        if name.endswith(("bias", "beta")):
+            value = np.zeros(parameter.shape)
+        elif name.endswith("gamma"):
+            value = np.ones(parameter.shape)
+        else:
+            value = rng.normal(0.0, deviation, parameter.shape)
+            if residual_layers and name.endswith(("output_projection.weight", "outer.weight")):
+                value /= math.sqrt(residual_layers)
+        parameter.set_data(Tensor(value.astype(np.float32)))
 
 
 class Transformer(nn.Cell):
@@ -236,12 +297,8 @@ class Transformer(nn.Cell):
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""
-        check_rank("hidden", hidden.shape, 3, "(B, T, d_model)")
-        batch, length, width = hidden.shape
         weight = self.target_embedding.weight if self.is_tied else self.output_weight
-        # One matrix product of two axes: with three, the CPU takes six times as long.
-        logits = ops.MatMul(transpose_b=True)(hidden.reshape((batch * length, width)), weight)
-        return logits.reshape((batch, length, logits.shape[-1]))
+        return project_to_vocabulary(hidden, weight)
 
     def _rotation(self, length):
         if self.is_rotary:

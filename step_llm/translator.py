@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor
 
-from step_llm.search import CachedDecoder, PlainDecoder, beam_search, greedy_search
+from step_llm.search import PlainDecoder, beam_search, cached_decoder, greedy_search
 from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, TokenizerPair
 
 __all__ = ["Attention", "Translator"]
@@ -40,16 +40,23 @@ class Translator:
     between calls, in training for example.
 
     Args:
-        model: a ``Transformer``.
+        model: a ``Transformer`` or a ``RecurrentTranslator``.
         tokenizers: its ``TokenizerPair``.
         use_cache: False decodes without cache and without compiling, slowly, to compare.
 
     Raises:
         ValueError: vocabularies larger than the model's embeddings.
+
+    A recurrent model has a state in place of a cache; what is said of the cache holds for it too.
     """
 
     def __init__(self, model, tokenizers: TokenizerPair, use_cache: bool = True):
         config = model.config
+        if not hasattr(config, "source_vocab_size"):
+            raise ValueError(
+                f"a {type(model).__name__} is no translator; expected a model with a source and a "
+                "target"
+            )
         for side, tokenizer, size in (
             ("source", tokenizers.source, config.source_vocab_size),
             ("target", tokenizers.target, config.target_vocab_size),
@@ -61,7 +68,7 @@ class Translator:
                 )
         self.model = model
         self.tokenizers = tokenizers
-        self.decoder = CachedDecoder(model) if use_cache else PlainDecoder(model)
+        self.decoder = cached_decoder(model) if use_cache else PlainDecoder(model)
 
     def translate(
         self,
@@ -117,7 +124,8 @@ class Translator:
             layer: which decoder layer; −1 is the last.
 
         Raises:
-            ValueError: a sentence without text, or what ``translate`` refuses.
+            ValueError: a sentence without text, a model without attention, or what ``translate``
+                refuses.
         """
         source = self._encode(sentence)
         if not source:
@@ -133,6 +141,8 @@ class Translator:
             _, weights = self.model.decode(target, memory, mask)  # a layer: (1, H, T, S)
         finally:
             self.model.set_train(was_training)
+        if not weights:
+            raise ValueError("this model has no attention; it reads one vector of the sentence")
         return Attention(
             [self.tokenizers.source.token(token) for token in source],
             [self.tokenizers.target.token(token) for token in [*ids, EOS_ID]],
@@ -145,17 +155,17 @@ class Translator:
 
     def _padded_length(self, length):
         padded = _doubled(_SHORTEST, length)
-        config = self.model.config
-        if config.positions == "learned":
+        limit = self.model.config.position_limit
+        if limit is not None:
             # Where even the sentence is too long, the positions themselves say so.
-            return max(length, min(padded, config.max_length))
+            return max(length, min(padded, limit))
         return padded
 
     def _search(self, source, beam_size, length_penalty):
         max_length = 2 * (source != PAD_ID).sum(axis=1) + 10
-        config = self.model.config
-        if config.positions == "learned":
-            max_length = np.minimum(max_length, config.max_length)
+        limit = self.model.config.position_limit
+        if limit is not None:
+            max_length = np.minimum(max_length, limit)
         if beam_size == 1:
             found = greedy_search(self.decoder, source, max_length)
         else:

@@ -199,6 +199,30 @@ def test_translate_refuses_what_is_not_utf8(trained):
 
 
 @slow
+def test_a_recurrent_translator_from_training_to_translation(corpus, tmp_path, capsys):
+    """The same commands; the checkpoint says what it is, and a resumed run stays what it was."""
+    out = tmp_path / "run"
+    options = ("--corpus", corpus, "--out", out, *OPTIONS)
+    printed = succeeded("train", *options, "--arch", "lstm", "--no-attention")
+    assert printed.count("validation BLEU") == 3
+    assert entries(out)[-1]["loss"] < entries(out)[0]["loss"] - 1.0
+    fields = json.loads((find_checkpoint(out) / "config.json").read_text(encoding="utf-8"))
+    assert (fields["arch"], fields["cell"], fields["has_attention"]) == ("lstm", "lstm", False)
+    again = ("train", "--corpus", corpus, "--out", out, "--resume")
+    assert "--attention is True, but the run" in mistake(capsys, *again, "--attention")
+    assert "--arch is gru, but the run in" in mistake(capsys, *again, "--arch", "gru")
+    assert "--preset small has sizes (512, 1)" in mistake(capsys, *again, "--preset", "small")
+    assert "--norm has no meaning with --arch lstm" in mistake(capsys, *again, "--norm", "pre")
+    assert cli.main(["info", str(out)]) == 0
+    assert "\nlstm, " in capsys.readouterr().out
+    result = json.loads(succeeded("evaluate", out, "--json", "--beam", "2"))
+    assert result["sentences"] == 20
+    done = step_llm("translate", out, "Ein Mann singt.", "--show-attention", tmp_path / "a.png")
+    assert done.returncode == 2
+    assert "this model has no attention" in done.stderr
+
+
+@slow
 def test_info_about_a_run(trained, capsys):
     assert cli.main(["info", str(trained[0])]) == 0
     printed = capsys.readouterr().out
@@ -343,11 +367,11 @@ def test_help_is_complete_and_imports_no_mindspore():
     options = {
         "fetch": ["--mirror", "--out"],
         "train": [
-            "--corpus", "--out", "--resume", "--preset", "--epochs", "--seed", "--device",
-            "--source", "--target", "--tokens", "--vocab-size", "--positions", "--norm",
-            "--dropout", "--batch-tokens", "--peak-learning-rate", "--warmup-steps",
-            "--label-smoothing", "--patience", "--average", "--save-every", "--precision",
-            "--accumulate",
+            "--corpus", "--out", "--resume", "--arch", "--attention", "--no-attention", "--preset",
+            "--epochs", "--seed", "--device", "--source", "--target", "--tokens", "--vocab-size",
+            "--positions", "--norm", "--dropout", "--batch-tokens", "--peak-learning-rate",
+            "--warmup-steps", "--label-smoothing", "--patience", "--average", "--save-every",
+            "--precision", "--accumulate",
         ],
         "evaluate": ["--corpus", "--split", "--json", *search],
         "translate": ["--show-attention", *search],
@@ -451,6 +475,8 @@ def test_a_run_is_never_overwritten(capfd, corpus, run):
         (("--warmup-steps", 5), "--warmup-steps is 5"),
         (("--label-smoothing", 0.2), "--label-smoothing is 0.2"),
         (("--save-every", 3), "--save-every is 3"),
+        (("--arch", "lstm"), "--arch is lstm, but the run in"),
+        (("--no-attention",), "--attention has no meaning with --arch transformer"),
     ],
 )
 def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, options, words):
@@ -458,6 +484,16 @@ def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, options, words):
     error = mistake(capfd, *command, *options)
     assert words in error
     assert "leave the option out" in error
+
+
+def test_a_recurrent_model_has_options_of_its_own(capfd, corpus, tmp_path):
+    command = ("train", "--corpus", corpus, "--out", tmp_path / "run", "--vocab-size", 300)
+    for option in (("--norm", "pre"), ("--positions", "rotary")):
+        error = mistake(capfd, *command, "--arch", "gru", *option)
+        assert f"{option[0]} has no meaning with --arch gru; leave the option out" in error
+    error = mistake(capfd, *command, "--attention")
+    assert "--attention has no meaning with --arch transformer" in error
+    assert "invalid choice: 'tree'" in mistake(capfd, *command, "--arch", "tree")
 
 
 def test_a_resumed_run_keeps_its_corpus(capfd, run):

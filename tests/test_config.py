@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from step_llm.config import PRESETS, TransformerConfig
+from step_llm.positions import POSITION_SCHEMES
 
 SIZES = (
     "source_vocab_size",
@@ -28,7 +29,9 @@ def config(**changes):
 
 
 def test_every_field_is_tested_here():
-    others = {"dropout", "positions", "norm", "tied_embeddings"}
+    others = {
+        "dropout", "positions", "norm", "tied_embeddings", "activation", "norm_epsilon",
+    }  # fmt: skip
     assert {field.name for field in dataclasses.fields(TransformerConfig)} == set(SIZES) | others
 
 
@@ -65,6 +68,17 @@ def test_dropout_is_a_share(dropout):
         config(dropout=dropout)
 
 
+@pytest.mark.parametrize("epsilon", [0.0, -1e-5, float("nan")])
+def test_epsilon_is_above_0(epsilon):
+    with pytest.raises(ValueError, match=f"norm_epsilon is {epsilon}; expected more than 0"):
+        config(norm_epsilon=epsilon)
+
+
+def test_only_learned_positions_have_an_end():
+    limits = [config(positions=p, max_length=9).position_limit for p in POSITION_SCHEMES]
+    assert limits == [None, 9, None]
+
+
 def test_dropout_may_be_0():
     assert config(dropout=0.0).dropout == 0.0
 
@@ -73,6 +87,7 @@ def test_dropout_may_be_0():
     ("name", "choices"),
     [
         ("positions", ("sinusoidal", "learned", "rotary")),
+        ("activation", ("relu", "gelu", "gelu_tanh")),
         ("norm", ("post", "pre")),
         ("tied_embeddings", ("none", "output", "all")),
     ],

@@ -41,7 +41,9 @@ class Machine:
         for path in (self.tree / "tools", self.bin, self.home):
             path.mkdir(parents=True)
         shutil.copy(ROOT / "tools" / "setup.sh", self.tree / "tools")
-        for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        for name in (
+            "Makefile", "requirements.txt", "requirements-dev.txt", "requirements-golden.txt",
+        ):  # fmt: skip
             shutil.copy(ROOT / name, self.tree)
         for name in SYSTEM_TOOLS:
             found = shutil.which(name)
@@ -474,6 +476,8 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     write_wheel(shelf, "numpy", "1.26.4")
     write_wheel(shelf, "nvidia_cublas", "13.0")
     write_wheel(shelf, "torch", "2.13.0", requires="nvidia-cublas")
+    write_wheel(shelf, "transformers", "5.0.0")
+    write_wheel(shelf, "sacrebleu", "2.4.0")
     choice = {"PYTHON": BASE_PYTHON, "PIP_FIND_LINKS": str(shelf)}
 
     result = machine.setup("golden", **choice)

@@ -2,17 +2,17 @@
 # Builds the environments of the course. The Makefile calls it; it takes no input and may be run again
 # at any time: an environment that is up to date costs a few milliseconds.
 #
-#   tools/setup.sh [main|oldest|golden|bench] [--dry-run]
+#   tools/setup.sh [main|oldest|golden] [--dry-run]
 #
 #   main     .venv         what the course and its checks need (the default)
 #   oldest   .venv-oldest  Python 3.9 and the lower bound of every range in requirements*.txt
-#   golden   .venv-golden  PyTorch for the CPU, to compute the golden values of the tests again
-#   bench    .venv-bench   PyTorch and transformers for the CPU, the peers of the benchmarks
+#   golden   .venv-golden  PyTorch and transformers for the CPU: to compute the golden values of the
+#                          tests again, and as the peers of the benchmarks
 #
 # Environment variables:
 #   PYTHON       an interpreter (path or command) or a version such as 3.11; default: see find_python
 #   MINDSPORE    `install`: install a MindSpore of our own even where the interpreter brings one
-#   TORCH_PIP_FLAGS   flags for `pip install torch`, golden and bench only
+#   TORCH_PIP_FLAGS   flags for `pip install torch`, golden only
 #
 # Written for the Bash 3.2 that macOS ships as well as for current ones.
 
@@ -25,10 +25,10 @@ PROFILE=main
 DRY_RUN=no
 for argument in "$@"; do
     case $argument in
-        main | oldest | golden | bench) PROFILE=$argument ;;
+        main | oldest | golden) PROFILE=$argument ;;
         --dry-run) DRY_RUN=yes ;;
         *)
-            echo "setup: unknown argument '$argument'; known: main, oldest, golden, bench, --dry-run" >&2
+            echo "setup: unknown argument '$argument'; known: main, oldest, golden, --dry-run" >&2
             exit 2
             ;;
     esac
@@ -52,8 +52,8 @@ case $PROFILE in
         VERSIONS="3.9"
         RANGE="3.9"
         ;;
-    golden | bench)
-        VENV=$ROOT/.venv-$PROFILE
+    golden)
+        VENV=$ROOT/.venv-golden
         VERSIONS="3.11 3.12 3.10"
         RANGE="3.10 to 3.12"
         ;;
@@ -70,8 +70,8 @@ die() {
 
 is_supported() { case " $VERSIONS " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
 
-# golden and bench hold PyTorch, and neither MindSpore nor the course.
-holds_torch() { [ "$PROFILE" = golden ] || [ "$PROFILE" = bench ]; }
+# golden holds PyTorch, and neither MindSpore nor the course.
+holds_torch() { [ "$PROFILE" = golden ]; }
 
 # ---------------------------------------------------------------- finding an interpreter
 
@@ -241,10 +241,8 @@ keeps_numpy() { within_range numpy "$KEEP_NUMPY"; }
 # First line of the stamp: changes whenever set-up would do something else. The second line names the
 # interpreter, the third tells whether MindSpore is the machine's own.
 fingerprint() {
-    if [ "$PROFILE" = golden ]; then
-        say "done $TORCH $ROOT"
-    elif [ "$PROFILE" = bench ]; then
-        say "done $(cksum <requirements-bench.txt | tr ' ' -) $ROOT"
+    if holds_torch; then
+        say "done $TORCH $(cksum <requirements-golden.txt | tr ' ' -) $ROOT"
     else
         say "done $(cat requirements.txt requirements-dev.txt tools/setup.sh | cksum | tr ' ' -) $ROOT"
     fi
@@ -318,7 +316,7 @@ print_plan() {
     say "python:       $P_PATH ($P_VERSION)"
     say "environment:  $NAME ($ACTION${REASON:+: $REASON})"
     if holds_torch; then
-        say "requirements: $TORCH numpy<2$([ "$PROFILE" = golden ] || say ", requirements-bench.txt")"
+        say "requirements: $TORCH, requirements-golden.txt"
         return 0
     fi
     case $KEEP in
@@ -465,7 +463,7 @@ install_torch() {
         if torch_is_for_cpu $flags; then
             say "Installing $TORCH for the CPU (about 200 MB) …"
             pip install --quiet $flags "$TORCH" 'numpy<2'
-            if [ "$PROFILE" = bench ]; then pip install --quiet -r requirements-bench.txt; fi
+            pip install --quiet -r requirements-golden.txt
             return
         fi
         warn "pip install $flags $TORCH offers no CPU build for Python $P_VERSION."
@@ -526,7 +524,7 @@ fi
 configure_pip
 
 case $PROFILE in
-    golden | bench) steps="install_torch check_torch" ;;
+    golden) steps="install_torch check_torch" ;;
     *) steps="install_course check_course" ;;
 esac
 for step in $steps; do

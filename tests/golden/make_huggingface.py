@@ -1,0 +1,297 @@
+"""Golden models: folders that the transformers library writes, and what it computes from them.
+
+    python tests/golden/make_huggingface.py            write the folders under huggingface/
+    python tests/golden/make_huggingface.py --check    make them again and compare
+
+Made with torch==2.13.0 on the CPU and transformers==5.23.0, in float32. It needs neither MindSpore
+nor a network: the configurations are small, the weights random. `tests/test_pretrained.py` compares
+the library with the folders.
+
+Every folder holds config.json and model.safetensors, as save_pretrained writes them, and
+expected.npz:
+
+    input.<name>     what the model is called with
+    output.<name>    what it returns
+    prompt.<n>       a prompt, and the tokens with which the model's own greedy generation
+    tokens.<n>       continues it
+    text.<n>         a text, and
+    ids.<n>          the ids that the folder's tokenizer makes of it, where it has one
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from safetensors.numpy import load_file
+from tokenizers.pre_tokenizers import ByteLevel
+
+FOLDER = Path(__file__).resolve().parent / "huggingface"
+
+# Another processor sums in another order. Weights and inputs must be equal bit for bit.
+TOLERANCE = 3e-6
+# Two candidates nearer than this could change places; then the seed is a bad one.
+MARGIN = 1e-3
+
+
+def fill(model, seed):
+    """Random weights. The library's own initial biases are 0 and LayerNorms 1: they hide errors."""
+    rng = np.random.default_rng(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            values = rng.normal(0.0, 0.25, tuple(weight.shape))
+            if "norm" in name.lower() or ".ln_" in name:
+                values += 1.0 if name.endswith("weight") else 0.0
+            weight.copy_(torch.from_numpy(values.astype(np.float32)))
+    return model.eval()
+
+
+def arrays_of(inputs, outputs):
+    arrays = {f"input.{name}": array for name, array in inputs.items()}
+    arrays.update({f"output.{name}": output.numpy() for name, output in outputs.items()})
+    return arrays
+
+
+def gpt2(seed, *, prompts, new_tokens, body=False, **sizes):
+    config = transformers.GPT2Config(bos_token_id=None, eos_token_id=None, **sizes)
+    kind = transformers.GPT2Model if body else transformers.GPT2LMHeadModel
+    model = fill(kind(config), seed)
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, config.vocab_size, (3, config.n_positions))
+    result = model(torch.from_numpy(ids))
+    if body:
+        return model, arrays_of({"ids": ids}, {"hidden": result.last_hidden_state})
+    arrays = arrays_of({"ids": ids}, {"logits": result.logits})
+    for n, length in enumerate(prompts):
+        prompt = rng.integers(0, config.vocab_size, (1, length))
+        text = model.generate(
+            torch.from_numpy(prompt),
+            attention_mask=torch.ones((1, length), dtype=torch.long),
+            max_new_tokens=new_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+        best = model(text[:, :-1]).logits[0, length - 1 :].topk(2).values
+        margin = float((best[:, 0] - best[:, 1]).min())
+        assert margin > MARGIN, f"seed {seed}: the margin of prompt {n} is {margin:.1e}"
+        kinds = len(set(text[0, length:].tolist()))
+        assert kinds > 3, f"seed {seed}: the text of prompt {n} has {kinds} different tokens"
+        arrays[f"prompt.{n}"] = prompt[0]
+        arrays[f"tokens.{n}"] = text[0, length:].numpy()
+    return model, arrays
+
+
+def bert(seed, *, kind, **sizes):
+    config = transformers.BertConfig(**sizes)
+    model = fill(getattr(transformers, kind)(config), seed)
+    rng = np.random.default_rng(seed)
+    batch, length = 4, config.max_position_embeddings - 1
+    ids = rng.integers(0, config.vocab_size, (batch, length))
+    ids[ids == config.pad_token_id] = config.pad_token_id + 1
+    lengths = np.array([length, 1, 5, length - 2])
+    ids[np.arange(length) >= lengths[:, None]] = config.pad_token_id
+    segments = rng.integers(0, config.type_vocab_size, (batch, length))
+    result = model(
+        input_ids=torch.from_numpy(ids),
+        attention_mask=torch.from_numpy((ids != config.pad_token_id).astype(np.int64)),
+        token_type_ids=torch.from_numpy(segments),
+    )
+    outputs = {
+        "BertForPreTraining": ("prediction_logits", "seq_relationship_logits"),
+        "BertForMaskedLM": ("logits",),
+        "BertForSequenceClassification": ("logits",),
+        "BertModel": ("last_hidden_state", "pooler_output"),
+    }
+    return model, arrays_of(
+        {"ids": ids, "segments": segments}, {name: result[name] for name in outputs[kind]}
+    )
+
+
+def vit(seed, **sizes):
+    config = transformers.ViTConfig(**sizes)
+    model = fill(transformers.ViTForImageClassification(config), seed)
+    shape = (3, config.num_channels, config.image_size, config.image_size)
+    images = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return model, arrays_of({"images": images}, {"logits": model(torch.from_numpy(images)).logits})
+
+
+TEXTS = (
+    "The dog is in the tent.",
+    "two  dogs,\tand the dogs' tent!",
+    "Ein Hund läuft – 狗在跑。 🐕",
+    "",
+)
+
+
+def gpt2_tokenizer():
+    """Bytes, and a few merges of them."""
+    merges = "Ġ t;h e;Ġt he;d o;do g;Ġ dog;Ġdog s;i n;Ġ in;e n;Ġt en;Ġten t;Ã ¤".split(";")
+    tokens = [*sorted(ByteLevel.alphabet()), *(m.replace(" ", "") for m in merges)]
+    vocabulary = {token: number for number, token in enumerate([*tokens, "<|endoftext|>"])}
+    return transformers.GPT2Tokenizer(
+        vocab=vocabulary, merges=[tuple(merge.split()) for merge in merges]
+    )
+
+
+def bert_tokenizer():
+    """A few words and pieces of words; what they cannot spell is unknown."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = "the dog ten two and is in a ein hund lau ##t ##s ##f . , ! ' – 狗 在".split()
+    vocabulary = {token: number for number, token in enumerate([*special, *pieces])}
+    return transformers.BertTokenizer(vocab=vocabulary)
+
+
+TOKENIZERS = {"gpt2": gpt2_tokenizer, "bert": bert_tokenizer}
+
+CASES = {
+    "gpt2": (gpt2, 1, {
+        "vocab_size": 273, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 40,
+        "prompts": (1, 5, 12), "new_tokens": 20,
+    }),
+    "gpt2_odd": (gpt2, 1, {
+        "vocab_size": 131, "n_embd": 30, "n_layer": 3, "n_head": 5, "n_positions": 19,
+        "n_inner": 41, "layer_norm_epsilon": 1e-3, "prompts": (3, 8), "new_tokens": 12,
+    }),
+    "gpt2_deep_relu": (gpt2, 2, {
+        "vocab_size": 17, "n_embd": 12, "n_layer": 6, "n_head": 1, "n_positions": 33,
+        "activation_function": "relu", "prompts": (2, 1), "new_tokens": 32,
+    }),
+    "gpt2_body": (gpt2, 4, {
+        "vocab_size": 23, "n_embd": 8, "n_layer": 1, "n_head": 4, "n_positions": 9,
+        "activation_function": "gelu", "prompts": (), "new_tokens": 0, "body": True,
+    }),
+    "bert": (bert, 5, {
+        "kind": "BertForPreTraining", "vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 12,
+    }),
+    "bert_odd": (bert, 6, {
+        "kind": "BertForPreTraining", "vocab_size": 137, "hidden_size": 21, "num_hidden_layers": 3,
+        "num_attention_heads": 3, "intermediate_size": 37, "max_position_embeddings": 17,
+        "type_vocab_size": 3, "pad_token_id": 7, "layer_norm_eps": 1e-3, "hidden_act": "gelu_new",
+    }),
+    "bert_masked_lm": (bert, 7, {
+        "kind": "BertForMaskedLM", "vocab_size": 43, "hidden_size": 12, "num_hidden_layers": 4,
+        "num_attention_heads": 1, "intermediate_size": 20, "max_position_embeddings": 9,
+    }),
+    "bert_classification": (bert, 8, {
+        "kind": "BertForSequenceClassification", "vocab_size": 29, "hidden_size": 8,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 16,
+        "max_position_embeddings": 10, "num_labels": 5, "hidden_act": "relu",
+    }),
+    "bert_body": (bert, 9, {
+        "kind": "BertModel", "vocab_size": 31, "hidden_size": 10, "num_hidden_layers": 2,
+        "num_attention_heads": 5, "intermediate_size": 15, "max_position_embeddings": 8,
+    }),
+    "vit": (vit, 10, {
+        "image_size": 8, "patch_size": 2, "num_channels": 1, "num_labels": 10, "hidden_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+    }),
+    "vit_colour": (vit, 11, {
+        "image_size": 15, "patch_size": 5, "num_channels": 3, "num_labels": 7, "hidden_size": 27,
+        "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 31,
+        "layer_norm_eps": 1e-3, "hidden_act": "gelu_new",
+    }),
+    "vit_one_patch": (vit, 12, {
+        "image_size": 4, "patch_size": 4, "num_channels": 2, "num_labels": 2, "hidden_size": 6,
+        "num_hidden_layers": 5, "num_attention_heads": 1, "intermediate_size": 9,
+    }),
+}  # fmt: skip
+
+
+def make(name, folder):
+    """Write one folder."""
+    function, seed, options = CASES[name]
+    with torch.no_grad():
+        model, arrays = function(seed, **options)
+    model.save_pretrained(folder / name)
+    if name in TOKENIZERS:
+        tokenizer = TOKENIZERS[name]()
+        assert len(tokenizer) <= model.config.vocab_size
+        tokenizer.save_pretrained(folder / name)
+        for n, text in enumerate(TEXTS):
+            arrays[f"text.{n}"] = np.array(text)
+            arrays[f"ids.{n}"] = np.array(tokenizer(text)["input_ids"], np.int64)
+    (folder / name / "generation_config.json").unlink(missing_ok=True)
+    np.savez_compressed(folder / name / "expected.npz", **arrays)
+
+
+def read(folder):
+    """A folder's configuration and arrays, the weights among them."""
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    fields.pop("transformers_version")
+    arrays = {f"weight.{n}": a for n, a in load_file(folder / "model.safetensors").items()}
+    with np.load(folder / "expected.npz") as file:
+        arrays.update(file)
+    return fields, arrays
+
+
+def difference(made, stored):
+    """What differs first between two folders, as a sentence; None if they agree."""
+    (new_fields, new), (old_fields, old) = read(made), read(stored)
+    # Another release of transformers may write more fields, or fewer.
+    for name in set(new_fields) & set(old_fields):
+        if new_fields[name] != old_fields[name]:
+            return f"config.json: {name} is {old_fields[name]}; made again {new_fields[name]}"
+    if sorted(new) != sorted(old):
+        return f"holds other arrays: {sorted(set(new) ^ set(old))}"
+    for name in new:
+        if new[name].shape != old[name].shape or new[name].dtype != old[name].dtype:
+            return f"{name} has another shape or type than made again"
+        if not name.startswith("output."):
+            if not np.array_equal(new[name], old[name]):
+                return f"{name} is not the same as made again"
+            continue
+        off = np.abs(new[name] - old[name]).max() / np.abs(old[name]).max()
+        # Not «> TOLERANCE»: NaN must fail.
+        if not off <= TOLERANCE:
+            return f"{name} is off by {off:.1e}, more than {TOLERANCE:.0e}"
+    return None
+
+
+def check(folder):
+    """Make every folder again; returns the exit status, 1 at the first difference."""
+    extra = sorted({path.name for path in folder.iterdir()} - set(CASES))
+    if extra:
+        print(f"{extra[0]}: no case of this script makes it")
+        return 1
+    with tempfile.TemporaryDirectory() as made:
+        for name in CASES:
+            if not (folder / name / "expected.npz").is_file():
+                print(f"{name}: missing; run this script without --check")
+                return 1
+            make(name, Path(made))
+            wrong = difference(Path(made) / name, folder / name)
+            if wrong:
+                print(f"{name}: {wrong}")
+                return 1
+    print(f"{len(CASES)} golden models agree with transformers {transformers.__version__}")
+    return 0
+
+
+def write(folder):
+    for name in CASES:
+        make(name, folder)
+        size = sum(path.stat().st_size for path in (folder / name).iterdir())
+        print(f"{name}: {size} bytes")
+    return 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Make or check the golden models.")
+    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the folders are")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return check(arguments.folder) if arguments.check else write(arguments.folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

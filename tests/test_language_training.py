@@ -1,0 +1,332 @@
+"""Objectives in NumPy, batches of texts and arrays, and training runs of models that translate not.
+
+The loop itself is the translators'; its own tests are in test_training.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import mindspore as ms
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mindspore import Tensor, nn
+
+from step_llm.bert import BertConfig, BertForPreTraining, masked_batch
+from step_llm.checkpoint import CheckpointError, find_checkpoint, load_model, read_run
+from step_llm.data import ArrayBatches, DataError, TextBatches, encode_texts
+from step_llm.gpt import GPT, GPTConfig
+from step_llm.language_training import LanguageTrainer
+from step_llm.metrics import perplexity
+from step_llm.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.objectives import (
+    IGNORED,
+    class_objective,
+    pretraining_objective,
+    token_objective,
+)
+from step_llm.plots import plot_history
+from step_llm.training import EvaluationStep, TrainingConfig, TrainStep
+from step_llm.translator import Translator
+from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, Tokenizer
+
+LINES = [
+    f"the {noun} {verb} ."
+    for noun in ("dog", "man", "boy", "king", "bird", "bear")
+    for verb in ("runs", "sits", "sings", "sleeps")
+]
+
+
+def log_softmax(x):
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+class Fixed(nn.Cell):
+    """A model whose outputs are what it is called with."""
+
+    pad_id = PAD_ID
+
+    def construct(self, *outputs):
+        return outputs if len(outputs) > 1 else outputs[0]
+
+
+# Objectives
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_class_objective(smoothing):
+    logits = np.random.default_rng(1).normal(0, 2, (5, 3)).astype(np.float32)
+    labels = np.array([2, IGNORED, 0, 1, IGNORED], np.int32)
+    total, count = class_objective(Fixed(), (Tensor(logits), Tensor(labels)), smoothing)
+    log_p = log_softmax(logits.astype(float))
+    expected = -sum(
+        (1 - smoothing) * log_p[row, label] + smoothing * log_p[row].mean()
+        for row, label in enumerate(labels)
+        if label != IGNORED
+    )
+    assert float(total.asnumpy()) == pytest.approx(expected, rel=1e-5)
+    assert float(count.asnumpy()) == 3
+
+
+@pytest.mark.parametrize("hidden", [4, 0])
+def test_pretraining_objective(hidden):
+    """A mean over the hidden tokens and a mean over the pairs; a batch may hide no token."""
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (3, 4, 6)).astype(np.float32)
+    following = rng.normal(0, 2, (3, 2)).astype(np.float32)
+    labels = np.zeros(12, np.int32)
+    labels[[1, 5, 6, 9][:hidden]] = [3, 5, 1, 2][:hidden]
+    is_random = np.array([1, IGNORED, 0], np.int32)
+    tensors = [Tensor(a) for a in (logits, following, labels.reshape(3, 4), is_random)]
+    total, count = pretraining_objective(Fixed(), tensors)
+    log_p, places = log_softmax(logits.astype(float)).reshape(12, 6), np.flatnonzero(labels)
+    first = -np.mean([log_p[place, labels[place]] for place in places]) if hidden else 0.0
+    log_q = log_softmax(following.astype(float))
+    second = -np.mean([log_q[0, 1], log_q[2, 0]])
+    assert float((total / count).asnumpy()) == pytest.approx(first + second, rel=1e-5)
+    assert float(count.asnumpy()) == max(hidden, 1)
+
+
+def test_a_step_with_another_objective_trains_a_classifier():
+    """TrainStep takes what the objective takes: here floats and classes, with a row that is none.
+
+    An update moves only what real rows ask for: the third class, which only the ignored row has,
+    becomes less probable for all.
+    """
+    model = nn.Dense(4, 3)
+    images = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
+    labels = np.array([0, 1, 0, 1, 0, IGNORED], np.int32)
+    step = TrainStep(model, nn.Adam(model.trainable_params(), 0.1), 0.0, 10.0, class_objective)
+    evaluation = EvaluationStep(model, class_objective)
+    losses = []
+    for _ in range(60):
+        loss, count = step(Tensor(images), Tensor(labels), Tensor(0.1, ms.float32))
+        losses.append(float(loss.asnumpy()))
+        assert float(count.asnumpy()) == 5
+    assert losses[-1] < 0.1 < 0.5 < losses[0]
+    total, count = evaluation(Tensor(images), Tensor(labels))
+    assert float(total.asnumpy()) / float(count.asnumpy()) < losses[-1]
+    assert (model(Tensor(images)).asnumpy()[:5].argmax(axis=1) == labels[:5]).all()
+    assert (model.bias.asnumpy()[2] < model.bias.asnumpy()[:2]).all()
+
+
+def test_perplexity():
+    assert perplexity(math.log(50)) == pytest.approx(50)
+    assert perplexity(0.0) == 1.0
+    assert perplexity(1e4) == math.inf
+
+
+# Batches
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return Tokenizer.train(LINES, kind="word", min_freq=1)
+
+
+def test_texts_in_batches(tokenizer):
+    lines = [*LINES, "", "the " * 30]
+    texts = encode_texts(lines, tokenizer, longest=8, name="these")
+    assert texts.report == (
+        "these: 24 lines, 1 empty left out (the first is line 25), "
+        "1 too long left out (the first is line 26)"
+    )
+    batches = TextBatches(texts, (8,), 64, seed=2)
+    seen = []
+    for decoder_input, labels in batches.epoch(1):
+        assert decoder_input.shape == labels.shape == (8, 8)
+        for before, after in zip(decoder_input, labels):
+            assert before[0] == BOS_ID
+            length = list(after).index(EOS_ID)
+            np.testing.assert_array_equal(before[1 : length + 1], after[:length])
+            assert (after[length + 1 :] == PAD_ID).all()
+            seen.append(tokenizer.decode(after))
+    assert sorted(seen) == sorted(LINES)
+    assert batches.real_token_share() == pytest.approx(5 / 8)
+    with pytest.raises(DataError, match="no usable line: 1 empty, 1 longer than 8 tokens"):
+        encode_texts(lines[-2:], tokenizer, longest=8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 9), st.integers(0, 3))
+def test_array_batches_have_each_row_once(size, rows, seed, number):
+    images = np.arange(2 * size).reshape(size, 2) + 5
+    labels = np.arange(size)
+    batches = ArrayBatches((images, labels), rows, fill=IGNORED, seed=seed)
+    every = list(batches.epoch(number))
+    assert len(every) == len(batches) == -(-size // rows)
+    assert all((x.shape, y.shape) == batches.shapes for x, y in every)
+    x, y = (np.concatenate(arrays) for arrays in zip(*every))
+    real = y != IGNORED
+    assert sorted(y[real]) == list(range(size))
+    np.testing.assert_array_equal(x[real], images[y[real]])
+    assert (x[~real] == 0).all()
+    start = len(batches) // 2  # where a stopped epoch goes on
+    for one, other in zip(every[start:], batches.epoch(number, start)):
+        np.testing.assert_array_equal(one[1], other[1])
+
+
+def test_array_batches_change_at_each_epoch_but_not_when_repeated():
+    def change(rng, ids, labels):
+        return ids + rng.integers(0, 1000, ids.shape), labels
+
+    ids, labels = np.zeros((6, 3), np.int64), np.arange(6)
+
+    def first(number, **options):
+        batches = ArrayBatches((ids, labels), 3, seed=4, change=change, **options)
+        return np.concatenate([x for x, _ in batches.epoch(number)])
+
+    np.testing.assert_array_equal(first(1), first(1))
+    assert (first(1) != first(2)).any()
+    np.testing.assert_array_equal(first(1, shuffle=False), first(2, shuffle=False))
+    assert len(np.unique(first(0))) > 10
+
+
+@pytest.mark.parametrize(
+    ("arrays", "rows", "words"),
+    [
+        ((np.zeros(4), np.zeros(3)), 2, r"arrays of \[3, 4\] rows"),
+        ((np.zeros(0),), 2, r"arrays of \[0\] rows"),
+        ((np.zeros(4),), 0, "in batches of 0"),
+        ((np.zeros(5),), 2, "5 rows in batches of 2 leave 1 over"),
+    ],
+)
+def test_arrays_that_are_refused(arrays, rows, words):
+    with pytest.raises(ValueError, match=words):
+        ArrayBatches(arrays, rows)
+    with pytest.raises(ValueError, match="start is 3; expected 0 … 2"):
+        ArrayBatches((np.zeros(4),), 2).epoch(0, 3)
+
+
+# Runs
+
+CONFIG = {
+    "epochs": 3, "warmup_steps": 5, "peak_learning_rate": 2e-2, "label_smoothing": 0.0,
+    "average": 2, "save_every": 2, "seed": 1,
+}  # fmt: skip
+
+
+def gpt_trainer(tokenizer, folder, **changes):
+    model = GPT(GPTConfig(len(tokenizer), 16, 2, 1, 32, 0.0, 8), seed=1)
+    texts = encode_texts(LINES, tokenizer, 8)
+    return LanguageTrainer(
+        model, tokenizer, TextBatches(texts, (8,), 64, seed=1),
+        TextBatches(texts, (8,), 64, shuffle=False), TrainingConfig(**{**CONFIG, **changes}),
+        folder, notes={"corpus": "lines"}, progress=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", [{"precision": "float16"}, {"accumulate": 2}])
+def test_what_only_translators_can_is_refused(tokenizer, tmp_path, changes):
+    with pytest.raises(ValueError, match="only translators train so"):
+        gpt_trainer(tokenizer, tmp_path, **changes)
+
+
+@pytest.fixture(scope="module")
+def run(tokenizer, tmp_path_factory):
+    trainer = gpt_trainer(tokenizer, tmp_path_factory.mktemp("gpt"), epochs=12)
+    trainer.fit()
+    return trainer
+
+
+def test_a_gpt_learns_what_may_follow(run):
+    """Of a line two words are free, one of 6 and one of 4; the other three tokens are certain."""
+    best = (6 * 4) ** (1 / 5)
+    history = run.state["history"]
+    assert len(history) == 12
+    assert history[0]["validation_perplexity"] > 2 * best
+    assert best * 0.999 < history[-1]["validation_perplexity"] < 1.15 * best
+    for entry in history:
+        expected = math.exp(entry["validation_loss"])
+        assert entry["validation_perplexity"] == pytest.approx(expected, abs=0.01, rel=1e-3)
+    assert run.state["best_perplexity"] == pytest.approx(
+        min(entry["validation_perplexity"] for entry in history), abs=0.006
+    )
+
+
+def test_the_best_checkpoint_is_a_gpt(run, tokenizer):
+    best = find_checkpoint(run.folder)
+    fields = json.loads((best / "config.json").read_text(encoding="utf-8"))
+    assert fields == {"arch": "gpt", **run.model.config.to_dict()}
+    model, pair = load_model(run.folder)
+    assert type(model) is GPT
+    assert model.config == run.model.config
+    assert pair.shared
+    assert pair.target.encode(LINES[3]) == tokenizer.encode(LINES[3])
+    assert set(read_run(run.folder)) == {"last", "best", "average"}
+    with pytest.raises(ValueError, match="a GPT is no translator"):
+        Translator(model, pair)
+    figure = plot_history(run.state["history"])
+    assert figure.axes[1].get_ylabel() == "perplexity"
+
+
+def test_a_run_goes_on_where_it_was(tokenizer, tmp_path):
+    whole = gpt_trainer(tokenizer, tmp_path / "whole")
+    whole.fit()
+    gpt_trainer(tokenizer, tmp_path / "part", epochs=1).fit()
+    rest = gpt_trainer(tokenizer, tmp_path / "part")
+    assert rest.resume()
+    rest.fit()
+    assert [entry["step"] for entry in rest.state["history"]] == [3, 6, 9]
+    weights = dict(rest.model.parameters_and_names())
+    for name, parameter in whole.model.parameters_and_names():
+        np.testing.assert_allclose(parameter.asnumpy(), weights[name].asnumpy(), atol=1e-5)
+
+
+def test_both_tasks_of_bert_are_trained(tokenizer, tmp_path):
+    """Of these rows each token tells all the others, and whether the second half follows."""
+    mask_id = len(tokenizer)  # one token more than the tokenizer has
+    config = BertConfig(mask_id + 1, 32, 2, 1, 64, 0.0, max_length=8)
+    model = BertForPreTraining(config, seed=1)
+    offset = np.arange(480, dtype=np.int32)[:, None] % 8
+    ids = (4 + (offset + np.arange(8, dtype=np.int32)) % 8).astype(np.int32)
+    is_random = (offset[:, 0] // 4).astype(np.int32)
+    segments = np.repeat([[0, 0, 0, 0, 1, 1, 1, 1]], 480, axis=0).astype(np.int32)
+    change = masked_batch(mask_id + 1, mask_id, (1, 2, 3))
+    batches = ArrayBatches((ids, segments, is_random), 16, fill=IGNORED, seed=1, change=change)
+    how = TrainingConfig(**{**CONFIG, "epochs": 5, "warmup_steps": 20, "save_every": 99})
+    trainer = LanguageTrainer(
+        model, tokenizer, batches, batches, how, tmp_path, pretraining_objective,
+        progress=False,
+    )  # fmt: skip
+    history = trainer.fit()
+    # All 8 tokens are as frequent: without the others, one costs ln 8, and the second task ln 2.
+    assert history[-1]["validation_loss"] < math.log(8)
+    loaded, _ = load_model(tmp_path)
+    assert type(loaded) is BertForPreTraining
+    loaded.set_train(False)
+    _, logits = loaded(Tensor(ids), Tensor(segments))
+    assert (logits.asnumpy().argmax(axis=1) == is_random).mean() > 0.9
+
+
+def test_a_neural_language_model_is_trained_and_read(tokenizer, tmp_path):
+    model = NeuralLM(NeuralLMConfig(len(tokenizer), 3, 8, 16), seed=1)
+    texts = encode_texts(LINES * 8, tokenizer, 8)
+    batches = TextBatches(texts, (8,), 64, seed=1)
+    trainer = LanguageTrainer(
+        model, tokenizer, batches, batches, TrainingConfig(**{**CONFIG, "epochs": 5}), tmp_path,
+        token_objective, progress=False,
+    )  # fmt: skip
+    history = trainer.fit()
+    assert history[-1]["validation_perplexity"] < 1.2 * (6 * 4) ** (1 / 5)
+    loaded, _ = load_model(tmp_path)
+    assert type(loaded) is NeuralLM
+
+
+def test_a_checkpoint_of_an_architecture_that_is_not_known(run, tmp_path):
+    best = find_checkpoint(run.folder)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    for path in best.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps({**fields, "arch": "mamba"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="its architecture is 'mamba'; expected one of tra"):
+        load_model(folder)
+    (folder / "config.json").write_text(json.dumps({**fields, "vocab_size": 9}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="but the model was made for 9"):
+        load_model(folder)
