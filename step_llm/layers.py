@@ -14,7 +14,10 @@ from step_llm.activations import ACTIVATIONS
 from step_llm.attention import MultiHeadAttention
 from step_llm.config import Config, TransformerConfig
 
-__all__ = ["DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm"]
+__all__ = [
+    "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "cache_place",
+    "layer_norm", "write",
+]  # fmt: skip
 
 
 def layer_norm(x: Tensor, gamma: Tensor, beta: Tensor, epsilon: float = 1e-5) -> Tensor:
@@ -159,6 +162,33 @@ def _residual(config):
     return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)
 
 
+def cache_place(at_position: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``write`` needs of the position at which a cache is written, for all layers once.
+
+    Args:
+        at_position: Boolean, broadcasts to (B, 1, T, 1), True at one of the T places.
+        heads: cached keys or values (B, H, T, Dk).
+
+    Returns:
+        1 at the place and 0 elsewhere, (B, H, T, 1); 0 at the place and 1 elsewhere,
+        (B, H, T, Dk).
+    """
+    at_position = ops.cast(at_position, heads.dtype)
+    here = ops.broadcast_to(at_position, (*heads.shape[:3], 1))
+    return here, ops.broadcast_to(1.0 - at_position, heads.shape)
+
+
+def write(cached: Tensor, new: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
+    """A cache (B, H, T, Dk) with new keys or values (B, H, 1, Dk) at one place.
+
+    Formula: cached ⊙ elsewhere + here · new; a product in place of ``ops.where``, because
+    compiled on the CPU a broadcast keeps 16 bytes of indices for each of its elements, and there
+    would be two for each layer's keys and two for its values.
+    """
+    here, elsewhere = place
+    return cached * elsewhere + ops.BatchMatMul()(here, new)
+
+
 class EncoderLayer(nn.Cell):
     """Self-attention and feed-forward, each inside a residual connection.
 
@@ -184,18 +214,17 @@ class EncoderLayer(nn.Cell):
         x, _, weights = self.step(x, None, None, mask, rotation)
         return x, weights
 
-    def step(self, x, own, at_position, mask=None, rotation=None):
+    def step(self, x, own, place, mask=None, rotation=None):
         """Positions x (B, S, D) that follow others whose keys and values are cached.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written where
-        ``at_position`` (B, 1, T, 1) is True, and S is 1. With ``own`` None nothing came before.
-        Returns the output (B, S, D), the keys and values by now, and the attention weights.
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``place``, see
+        ``cache_place``, and S is 1. With ``own`` None nothing came before. Returns the output
+        (B, S, D), the keys and values by now, and the attention weights.
         """
         h = self.attention_residual.before(x)
         key, value = self.self_attention.project_key_value(h, h, rotation)
         if own is not None:
-            key = ops.where(at_position, key, own[0])
-            value = ops.where(at_position, value, own[1])
+            key, value = write(own[0], key, place), write(own[1], value, place)
         h, weights = self.self_attention.attend(h, key, value, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))
@@ -235,15 +264,16 @@ class DecoderLayer(nn.Cell):
         """Keys and values of the encoder's output, (B, H, S, Dk) each; the same at every step."""
         return self.cross_attention.project_key_value(memory, memory)
 
-    def step(self, x, own, at_position, memory_heads, self_mask, memory_mask, rotation=None):
+    def step(self, x, own, place, memory_heads, self_mask, memory_mask, rotation=None):
         """One position of decoding: x (B, 1, D) with the cached keys and values of the others.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written where
-        ``at_position`` (1, 1, T, 1) is True. Returns the output (B, 1, D) and the new ``own``.
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``place``, see
+        ``cache_place``. Returns the output (B, 1, D), the new ``own``, and the cross-attention
+        weights.
         """
         h = self.self_residual.before(x)
         new_key, new_value = self.self_attention.project_key_value(h, h, rotation)
-        own = (ops.where(at_position, new_key, own[0]), ops.where(at_position, new_value, own[1]))
+        own = (write(own[0], new_key, place), write(own[1], new_value, place))
         x, _, cross_weights = self._sublayers(
             x, h, own, memory_heads, self_mask, memory_mask, rotation
         )

@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm._checks import check_mask_shape, check_rank
 from step_llm.config import Config, TransformerConfig
-from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm
+from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm, cache_place
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 from step_llm.positions import LearnedPositions, SinusoidalPositions, rotary_tables
 
@@ -98,10 +98,12 @@ class Encoder(nn.Cell):
         return self.final_norm(x), cache
 
     def step(self, x, cache, at_position, mask, rotation=None):
-        """One position through all layers: x (B, 1, D). See ``EncoderLayer.step``."""
+        """One position through all layers: x (B, 1, D), written to the caches where
+        ``at_position`` (B, 1, T, 1) is True. See ``EncoderLayer.step``."""
+        place = cache_place(at_position, cache[0][0])
         new_cache = []
         for layer, own in zip(self.layers, cache):
-            x, own, _ = layer.step(x, own, at_position, mask, rotation)
+            x, own, _ = layer.step(x, own, place, mask, rotation)
             new_cache.append(own)
         return self.final_norm(x), new_cache
 
@@ -139,12 +141,12 @@ class Decoder(nn.Cell):
         return [layer.project_memory(memory) for layer in self.layers]
 
     def step(self, x, cache, at_position, memory_heads, self_mask, memory_mask, rotation=None):
-        """One position through all layers: x (B, 1, D). See ``DecoderLayer.step``."""
+        """One position through all layers: x (B, 1, D), written to the caches where
+        ``at_position`` (1, 1, T, 1) is True. See ``DecoderLayer.step``."""
+        place = cache_place(at_position, cache[0][0])
         new_cache = []
         for layer, own, heads in zip(self.layers, cache, memory_heads):
-            x, own, _ = layer.step(
-                x, own, at_position, heads, self_mask, memory_mask, rotation
-            )
+            x, own, _ = layer.step(x, own, place, heads, self_mask, memory_mask, rotation)
             new_cache.append(own)
         return self.final_norm(x), new_cache
 
