@@ -8,11 +8,14 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+# What growth.py varies, as the pictures and the README call it.
+AXES = {"length": "sequence length", "rows": "sentences in a batch", "d_model": "d_model"}
 PEER_PYTHON = ROOT / ".venv-golden" / "bin" / "python"
 
 
@@ -63,6 +66,22 @@ def run_worker(side: str, task: str, options: dict) -> dict:
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True,
     )  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(step, warmup: int, steps: int) -> dict:
+    """Seconds of a function that waits for its own result: the first call, and the median later.
+
+    Args:
+        step: what is timed.
+        warmup: calls after the first that do not count.
+        steps: calls that count.
+    """
+    seconds = []
+    for _ in range(1 + warmup + steps):
+        started = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - started)
+    return {"seconds": statistics.median(seconds[1 + warmup :]), "first_seconds": seconds[0]}
 
 
 def paired(task: str, options: dict, rounds: int) -> dict:

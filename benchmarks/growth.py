@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from common import ROOT
+from common import AXES, RESULTS
 from matplotlib.figure import Figure
 
 PRESET, VOCAB = "tiny", 6000
@@ -13,7 +13,6 @@ SWEEPS = {
     "rows": (8, 16, 32, 64, 128),
     "d_model": (64, 128, 256, 512),
 }
-AXES = {"length": "sequence length", "rows": "sentences in a batch", "d_model": "d_model"}
 
 
 def training_flop(rows, length, d_model, vocab=VOCAB, layers=4, d_ff=256) -> float:
@@ -83,8 +82,7 @@ def draw(found) -> None:
         )  # fmt: skip
         axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    results = ROOT / "benchmarks" / "results"
-    figure.savefig(results / "growth-training.png", dpi=110)
+    figure.savefig(RESULTS / "growth-training.png", dpi=110)
 
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -97,4 +95,4 @@ def draw(found) -> None:
     axes.set(xlabel="tokens written", ylabel="seconds", title="Greedy decoding, 16 sentences")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(results / "growth-decoding.png", dpi=110)
+    figure.savefig(RESULTS / "growth-decoding.png", dpi=110)

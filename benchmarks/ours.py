@@ -15,7 +15,7 @@ import time
 
 import mindspore as ms
 import numpy as np
-from common import peak_memory_mib
+from common import peak_memory_mib, timed
 from mindspore import Tensor, nn
 
 from step_llm import Batches, Transformer, TransformerConfig
@@ -51,19 +51,10 @@ def step(options):
     arrays = [Tensor(rng.integers(4, options["vocab"], shape).astype(np.int32)) for _ in range(3)]
 
     def one():
-        started = time.perf_counter()
         train_step(*arrays, RATE)[0].asnumpy()
-        return time.perf_counter() - started
 
-    first = one()
-    for _ in range(options["warmup"]):
-        one()
-    seconds = [one() for _ in range(options["steps"])]
-    return {
-        "seconds": statistics.median(seconds),
-        "first_seconds": first,
-        "peak_memory_mib": peak_memory_mib(),
-    }
+    found = timed(one, options["warmup"], options["steps"])
+    return {**found, "peak_memory_mib": peak_memory_mib()}
 
 
 def epoch(options):

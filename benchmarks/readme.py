@@ -6,11 +6,9 @@ import argparse
 import json
 import re
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
-AXES = {"length": "sequence length", "rows": "sentences in a batch", "d_model": "d_model"}
+from common import AXES, RESULTS, ROOT
+
 NAMES = {"mini": "embedded (de→en)", "multi30k": "Multi30k (de→en)"}
 
 

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import torch
-from common import cores, peak_memory_mib
+from common import cores, peak_memory_mib, timed
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
@@ -98,20 +98,8 @@ def step(options):
     shape = options["rows"], options["length"]
     arrays = [torch.from_numpy(rng.integers(4, options["vocab"], shape)) for _ in range(3)]
 
-    def one():
-        started = time.perf_counter()
-        train_step(*arrays)
-        return time.perf_counter() - started
-
-    first = one()
-    for _ in range(min(options["warmup"], 5)):
-        one()
-    seconds = [one() for _ in range(options["steps"])]
-    return {
-        "seconds": statistics.median(seconds),
-        "first_seconds": first,
-        "peak_memory_mib": peak_memory_mib(),
-    }
+    found = timed(lambda: train_step(*arrays), min(options["warmup"], 5), options["steps"])
+    return {**found, "peak_memory_mib": peak_memory_mib()}
 
 
 def epoch(options):

@@ -57,6 +57,12 @@ class Config:
                 raise ValueError(
                     f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
                 )
+        is_tied = getattr(self, "tied_embeddings", "none") == "all"
+        if is_tied and self.source_vocab_size != self.target_vocab_size:
+            raise ValueError(
+                'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
+                f"{self.source_vocab_size} and {self.target_vocab_size}"
+            )
 
     def to_dict(self) -> dict:
         """The fields as a dictionary, for JSON."""
@@ -135,11 +141,6 @@ class TransformerConfig(Config):
             raise ValueError(
                 f"rotary positions turn pairs of coordinates, but the head width "
                 f"d_model / num_heads = {self.d_model // self.num_heads} is odd"
-            )
-        if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
-            raise ValueError(
-                'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
-                f"{self.source_vocab_size} and {self.target_vocab_size}"
             )
 
     @classmethod

@@ -47,7 +47,7 @@ class Group:
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker is the one that writes, prints and validates."""
+        """Whether this worker is the one that writes and prints."""
         return self.rank == 0
 
     def share(self, array: np.ndarray, pad_id: int = 0) -> np.ndarray:

@@ -63,11 +63,6 @@ class RecurrentConfig(Config):
             raise ValueError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
         if self.d_model % 2:
             raise ValueError(f"d_model is {self.d_model}; expected an even number")
-        if self.tied_embeddings == "all" and self.source_vocab_size != self.target_vocab_size:
-            raise ValueError(
-                'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
-                f"{self.source_vocab_size} and {self.target_vocab_size}"
-            )
 
     @classmethod
     def preset(
