@@ -20,12 +20,12 @@ expected.npz:
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
 from pathlib import Path
 
+import command
 import numpy as np
 import torch
 import transformers
@@ -283,14 +283,9 @@ def write(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Make or check the golden models.")
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the folders are")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    return check(arguments.folder) if arguments.check else write(arguments.folder)
+    return command.run("models", FOLDER, check, write)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ weight.<name> and gradient.<name>, the gradient of sum(logits × cotangent).
 
 from __future__ import annotations
 
-import argparse
 import math
 import re
 import sys
 from pathlib import Path
 
+import command
 import numpy as np
 import torch
 from torch import nn
@@ -169,14 +169,5 @@ def write(folder):
     return 0
 
 
-def main():
-    parser = argparse.ArgumentParser(description="Make or check the golden recurrent models.")
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the files are")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    return check(arguments.folder) if arguments.check else write(arguments.folder)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.run("recurrent models", FOLDER, check, write))
