@@ -172,8 +172,16 @@ def additive_by_hand(cell, query, key, value, mask):
     return weights @ value.astype(np.float64), weights
 
 
-def test_additive_attention_equals_numpy(in_mode):
+def additive():
+    """A cell whose tanh is asked within ±2, where MindSpore's own on the CPU is right to 1e-7."""
     cell = AdditiveAttention(4, 5, 6)
+    for i, weight in enumerate(cell.get_parameters()):
+        weight.set_data(Tensor(random(i, *weight.shape) * np.float32(0.15)))
+    return cell
+
+
+def test_additive_attention_equals_numpy(in_mode):
+    cell = additive()
     query, key, value = random(0, 2, 3, 4), random(1, 2, 7, 5), random(2, 2, 7, 8)
     mask = np.ones((2, 1, 7), bool)
     mask[0, :, 3:] = False
@@ -187,7 +195,7 @@ def test_additive_attention_equals_numpy(in_mode):
 
 
 def test_additive_attention_without_a_mask_sees_all_keys():
-    cell = AdditiveAttention(4, 5, 6)
+    cell = additive()
     query, key = random(0, 2, 3, 4), random(1, 2, 7, 5)
     output, weights = cell(Tensor(query), Tensor(key), Tensor(key))
     expected = additive_by_hand(cell, query, key, key, True)
