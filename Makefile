@@ -23,12 +23,15 @@ PORT ?= 8888
 LAB_FLAGS ?=
 TRANSLATE_FLAGS ?=
 PYTEST_FLAGS ?=
+TEST_WORKERS ?= 2
 BROWSER_FLAGS ?=
 BENCH_FLAGS ?=
 CHECK_FLAGS ?=
 
 PY := .venv/bin/python
 NOTEBOOKS ?=
+# Processes that share the tests, a file each; one needs up to 3 GiB of memory.
+WORKERS = -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
 # Every cell of every notebook is run, in quick mode, and its output compared with the stored one.
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg notebooks
 # Lesson 05 takes the real Multi30k where a mirror of it is at hand, else the embedded corpus.
@@ -59,7 +62,7 @@ lab: environment
 
 test: environment
 	$(PY) -m ruff check .
-	$(QUICK) $(PY) -m pytest tests $(NBVAL) $(PYTEST_FLAGS)
+	$(QUICK) $(PY) -m pytest tests $(NBVAL) $(WORKERS) $(PYTEST_FLAGS)
 
 notebooks: environment
 	$(PY) tools/notebooks.py $(NOTEBOOKS)
@@ -78,11 +81,11 @@ bench: environment
 	$(PY) benchmarks/readme.py
 
 test-unit: environment
-	$(PY) -m pytest tests -m 'not slow' $(PYTEST_FLAGS)
+	$(PY) -m pytest tests -m 'not slow' $(WORKERS) $(PYTEST_FLAGS)
 
 test-oldest:
 	@PYTHON='$(PYTHON39)' tools/setup.sh oldest
-	.venv-oldest/bin/python -m pytest tests -m 'not slow' $(PYTEST_FLAGS)
+	.venv-oldest/bin/python -m pytest tests -m 'not slow' $(WORKERS) $(PYTEST_FLAGS)
 
 # PyTorch lives apart: nothing in the course needs it, and its CUDA build is never taken. Where pip's usual
 # source has no CPU build, PyTorch's own index is asked; TORCH_PIP_FLAGS='--index-url …' names another.

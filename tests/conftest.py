@@ -1,8 +1,16 @@
-"""What the tests share: quiet MindSpore, and the two ways to run a cell."""
+"""What the tests share: workers that keep apart, quiet MindSpore, the two ways to run a cell."""
 
 from __future__ import annotations
 
 import os
+
+# Of several workers (`make test`), each keeps to its share of the cores, with the notebooks and
+# programs it starts: MindSpore's threads wait by spinning, and slow whoever shares their core.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+if WORKER and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    share = cores[int(WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+    os.sched_setaffinity(0, share or cores)
 
 # MindSpore reads this when it is first imported: errors only, no notes on missing accelerators.
 os.environ.setdefault("GLOG_v", "3")
@@ -10,6 +18,19 @@ os.environ.setdefault("GLOG_v", "3")
 import mindspore as ms
 import pytest
 from mindspore import nn
+
+
+def pytest_itemcollected(item):
+    """Keep together what one worker must run in order (`--dist loadgroup`).
+
+    That is a file; and the lessons that take the model which an earlier one trained.
+    """
+    if not WORKER:
+        return
+    file = item.nodeid.split("::")[0]
+    trains_for_others = ("04_", "05_", "06_")
+    together = file.startswith("notebooks/") and item.path.name.startswith(trains_for_others)
+    item.add_marker(pytest.mark.xdist_group("lessons 04 to 06" if together else file))
 
 
 class Compiled(nn.Cell):
