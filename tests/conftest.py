@@ -1,16 +1,8 @@
-"""What the tests share: workers that keep apart, quiet MindSpore, the two ways to run a cell."""
+"""What the tests share: quiet MindSpore, workers that keep apart, the two ways to run a cell."""
 
 from __future__ import annotations
 
 import os
-
-# Of several workers (`make test`), each keeps to its share of the cores, with the notebooks and
-# programs it starts: MindSpore's threads wait by spinning, and slow whoever shares their core.
-WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-if WORKER and hasattr(os, "sched_setaffinity"):
-    cores = sorted(os.sched_getaffinity(0))
-    share = cores[int(WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
-    os.sched_setaffinity(0, share or cores)
 
 # MindSpore reads this when it is first imported: errors only, no notes on missing accelerators.
 os.environ.setdefault("GLOG_v", "3")
@@ -18,6 +10,20 @@ os.environ.setdefault("GLOG_v", "3")
 import mindspore as ms
 import pytest
 from mindspore import nn
+
+# Set in each process that shares the tests with others (`make test`).
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+
+
+def pytest_configure():
+    """Of several workers, each keeps to its share of the cores, with all that it starts.
+
+    MindSpore's threads wait by spinning, and slow whoever shares their core.
+    """
+    if WORKER and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        share = cores[int(WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
+        os.sched_setaffinity(0, share or cores)
 
 
 def pytest_itemcollected(item):
