@@ -523,6 +523,8 @@ else
 fi
 configure_pip
 
+# Taken before the files are read: who edits them meanwhile gets another run, not a stamp of what is missing.
+built=$(fingerprint)
 case $PROFILE in
     golden) steps="install_torch check_torch" ;;
     *) steps="install_course check_course" ;;
@@ -543,4 +545,4 @@ for step in $steps; do
     fi
     die "$NAME could not be set up; see above. Slow or no network: set PIP_INDEX_URL to a mirror near you."
 done
-write_stamp "$(fingerprint)"
+write_stamp "$built"
