@@ -48,7 +48,8 @@ def encoder_decoder() -> Canvas:
         490,
         "One vector, and attention",
         "Above: an encoder reads ein Junge spielt Geige word by word; its last state alone, one "
-        "box in the middle, goes to the decoder, which writes a boy plays violin. Below: the same "
+        "box in the middle, goes to the decoder, to its beginning and to every step. The decoder "
+        "writes a boy plays violin. Below: the same "
         "with attention. The states of all four source words stay. When the decoder writes plays, "
         "it takes a weighted mean of them, with the greatest weight on the state of spielt.",
     )
@@ -91,7 +92,12 @@ def encoder_decoder() -> Canvas:
             canvas.arrow((338, y + 18), (356, y + 18))
             canvas.box(358, y - 6, 66, 48, "all of it", "bad", 13, bold=True)
             canvas.arrow((426, y + 18), (442, y + 18))
-            canvas.text(391, y + 76, "the bottleneck", 13, colour=GREY)
+            canvas.line((391, y + 42), (391, y + 62), (723, y + 62), colour="#bf4b4b")
+            for place in range(4):
+                x = 477 + place * 82
+                canvas.arrow((x, y + 62), (x, y + 38), colour="#bf4b4b")
+            canvas.text(391, y + 82, "the bottleneck: one vector, again at every step", 13,
+                        anchor="start", colour=GREY)  # fmt: skip
     canvas.line((24, 244), (756, 244), colour=FAINT, dashed=True)
     return canvas
 
