@@ -187,6 +187,116 @@ def _update(update):
     return "again and again, this is all of gradient descent"
 
 
+# ---------------------------------------------------------------- 01 From language models
+
+
+@_exercise("1.1")
+def _perplexity_of_sentences(perplexity):
+    """Perplexity from the probabilities of the tokens of several sentences."""
+    for probabilities in ([[0.5, 0.25], [0.1]], [[0.2] * 3, [0.9] * 9, [0.01]], [[1.0, 1.0]]):
+        given = [list(sentence) for sentence in probabilities]
+        got = float(_expect_shape(_call(perplexity, given), (), "your number"))
+        logs = [np.log(sentence) for sentence in probabilities]
+        every = np.concatenate(logs)
+        expected = np.exp(-every.mean())
+        if np.isclose(got, expected):
+            continue
+        for guess, hint in (
+            (-every.mean(), "this is the mean of −log p; perplexity is exp of it"),
+            (np.exp(every.mean()), "the sign is missing: perplexity is at least 1"),
+            (np.exp(-every.sum()), "this is 1 / p of the text; take the mean over the tokens"),
+            (2 ** -every.mean(), "2 to the power of natural logarithms; take exp"),
+            (1 / np.exp(every).mean(), "this is 1 over the mean probability; average logarithms"),
+            (
+                np.exp(-np.mean([log.mean() for log in logs])),
+                "each sentence counts alike here; all tokens should, so long ones count more",
+            ),
+            (np.exp(-every.sum() / len(logs)), "divide by the number of tokens, not of sentences"),
+        ):
+            if np.isclose(got, guess):
+                raise _Wrong(hint)
+        raise _Wrong(f"for {probabilities} you return {got:.4f}; expected {expected:.4f}")
+    return "one very improbable token costs more than many good guesses bring in"
+
+
+@_exercise("1.2")
+def _add_k_table(add_k):
+    """Add-k smoothing of a whole table of bigram counts."""
+    counts = np.array([[3, 1, 0, 0], [0, 0, 0, 0], [0, 2, 2, 4], [1, 0, 0, 0]])
+    for k in (1.0, 0.25):
+        given = counts.copy()
+        got = _expect_shape(_call(add_k, given, k), counts.shape, "the table")
+        if (given != counts).any():
+            raise _Wrong("the counts that you were given have changed; make a new table")
+        expected = (counts + k) / (counts.sum(axis=1, keepdims=True) + k * 4)
+        if np.allclose(got, expected):
+            continue
+        if not np.isfinite(got).all():
+            raise _Wrong("some values are not finite: a row without counts is divided by 0")
+        if np.allclose(got, (counts + k) / (counts.sum(axis=0) + k * 4)):
+            raise _Wrong("divided by the sums of the columns; the word before stands in the row")
+        if np.allclose(got, (counts + k) / (counts.sum() + k * 16)):
+            raise _Wrong("this is the probability of the pair; divide by the count of its row")
+        sums = got.sum(axis=1)
+        if not np.allclose(sums, 1):
+            raise _Wrong(
+                f"with k = {k} the rows sum to {sums.round(3).tolist()}; expected 1 each: below "
+                "the line stands k for every column"
+            )
+        raise _Wrong(f"with k = {k} the first row is {got[0].round(3)}; expected {expected[0]}")
+    return "a row without counts becomes level: where nothing was seen, nothing is preferred"
+
+
+@_exercise("1.3")
+def _continuation(kinds):
+    """The share of each word among the kinds of pairs."""
+    counts = np.array([[0, 5, 1, 0], [0, 0, 7, 0], [0, 1, 0, 90], [0, 2, 1, 0]])
+    got = _expect_shape(_call(kinds, counts.copy()), (4,), "the shares")
+    seen = counts > 0
+    expected = seen.sum(axis=0) / seen.sum()
+    if np.allclose(got, expected):
+        return "the last word is by far the most frequent, and yet the least likely elsewhere"
+    for guess, hint in (
+        (counts.sum(axis=0) / counts.sum(), "these are shares of the counts; a kind counts once"),
+        (seen.sum(axis=1) / seen.sum(), "these are the kinds after each word; wanted: before it"),
+        (seen.sum(axis=0), "the numbers of kinds; divide by their sum"),
+        (seen.mean(axis=0), "divide by the number of all kinds of pairs, so that the sum is 1"),
+    ):
+        if np.allclose(got, guess):
+            raise _Wrong(hint)
+    raise _Wrong(f"you return {got.round(3).tolist()}; expected {expected.round(3).tolist()}")
+
+
+@_exercise("1.4")
+def _gru_step(step):
+    """One step of a GRU without biases."""
+    rng = np.random.default_rng(14)
+    x, h = rng.normal(size=(2, 4))
+    matrices = [rng.normal(size=(4, 4)) for _ in range(6)]
+    got = _expect_shape(_call(step, x.copy(), h.copy(), *(m.copy() for m in matrices)), (4,))
+    w_r, u_r, w_z, u_z, w_n, u_n = matrices
+
+    def sigmoid(a):
+        return 1 / (1 + np.exp(-a))
+
+    r, z = sigmoid(w_r @ x + u_r @ h), sigmoid(w_z @ x + u_z @ h)
+    n = np.tanh(w_n @ x + r * (u_n @ h))
+    for guess, hint in (
+        (z * n + (1 - z) * h, "z and 1 − z have changed places: z keeps the old state"),
+        (n, "this is the new content n alone; mix it with the old state by z"),
+        (
+            (1 - z) * np.tanh(w_n @ x + u_n @ (r * h)) + z * h,
+            "r multiplies U h here, not h before the product",
+        ),
+        ((1 - z) * np.tanh(w_n @ x + u_n @ h) + z * h, "the gate r is missing in n"),
+    ):
+        if np.allclose(got, guess):
+            raise _Wrong(hint)
+    expected = (1 - z) * n + z * h
+    _expect_close(got, expected, "Look at the formula gate by gate: r, z, n, then the mix.")
+    return "where z is near 1 the state passes unchanged: that is how a GRU remembers for long"
+
+
 # ---------------------------------------------------------------- 02 Attention
 
 
@@ -837,3 +947,370 @@ def _nucleus(top_p):
                 raise _Wrong(case + "as many tokens as needed, but not the most probable ones")
             raise _Wrong(case + f"you keep {(got > 0).sum()} tokens; expected {size}")
     return "the set is small where the model is sure and large where it is not, unlike with top-k"
+
+
+# ---------------------------------------------------------------- 07 GPT
+
+
+@_exercise("7.1")
+def _causal_loss(loss):
+    """The mean cross-entropy of the labels that are not padding."""
+    rng = np.random.default_rng(71)
+    for lengths, size in (((5, 3), 7), ((2, 6, 1), 11)):
+        logits = rng.normal(size=(len(lengths), max(lengths), size)) * 3
+        labels = rng.integers(1, size, (len(lengths), max(lengths)))
+        for row, length in enumerate(lengths):
+            labels[row, length:] = 0
+        log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        found = np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+        is_real = labels != 0
+        expected = -found[is_real].mean()
+        got = float(_expect_shape(_call(loss, logits.copy(), labels.copy()), (), "your number"))
+        if np.isclose(got, expected, atol=1e-4):
+            continue
+        raw = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
+        per_text = [-row[real].mean() for row, real in zip(found, is_real)]
+        for guess, hint in (
+            (-found.mean(), "padding counts in your mean; leave out the places with label 0"),
+            (-(found * is_real).mean(), "the sum is right; divide it by the real labels alone"),
+            (-found[is_real].sum(), "this is the sum; the mean is wanted"),
+            (-expected, "the sign: the loss is the mean of −log p, above 0"),
+            (np.exp(expected), "this is the perplexity; the loss is its logarithm"),
+            (expected / np.log(2), "this is in bits; take the natural logarithm"),
+            (-raw[is_real].mean(), "a logit is no log-probability: take the log-softmax first"),
+            (np.mean(per_text), "every token counts alike, not every text"),
+        ):
+            if np.isclose(got, guess, atol=1e-4):
+                raise _Wrong(hint)
+        raise _Wrong(f"for labels of shape {labels.shape} you return {got:.4f}, not {expected:.4f}")
+    return "exp of this number is the perplexity; TrainStep lowers it"
+
+
+@_exercise("7.2")
+def _min_p(probabilities):
+    """Keep the tokens that have at least a share of the largest probability."""
+    rng = np.random.default_rng(72)
+    cases = [(np.log([0.5, 0.3, 0.04, 0.16]), 0.1), (np.log([0.2, 0.2, 0.3, 0.3]), 0.5)]
+    cases += [(rng.normal(size=20) * 2, share) for share in (0.05, 0.3, 1.0)]
+    for logits, share in cases:
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        kept = p >= share * p.max() * (1 - 1e-9)
+        expected = np.where(kept, p, 0) / p[kept].sum()
+        got = _expect_shape(_call(probabilities, logits.copy(), share), logits.shape, "the answer")
+        if np.allclose(got, expected, atol=1e-6):
+            continue
+        case = f"min_p = {share}, probabilities {p[:4].round(3).tolist()}: "
+        if not np.isfinite(got).all():
+            raise _Wrong(case + "your answer holds values that are not finite")
+        if np.allclose(got, np.where(kept, p, 0), atol=1e-6):
+            raise _Wrong(case + "the right tokens; divide by the sum of what is kept")
+        fixed = p >= share
+        if fixed.any() and np.allclose(got, np.where(fixed, p, 0) / p[fixed].sum(), atol=1e-6):
+            raise _Wrong(case + "min_p is a share of the largest probability, not a probability")
+        if np.array_equal(got > 0, kept):
+            raise _Wrong(case + "the right tokens, but their probabilities should sum to 1")
+        raise _Wrong(case + f"you keep {(got > 0).sum()} tokens; expected {kept.sum()}")
+    return "like top-p it keeps few tokens where the model is sure; and it needs no sorting"
+
+
+@_exercise("7.3")
+def _size_of_a_cache(size):
+    """The bytes of all keys and values of a GPT."""
+    for case in ((1, 1024, 12, 12, 768, 4), (8, 20, 3, 4, 128, 2)):
+        batch, length, layers, heads, d_model, each = case
+        expected = 2 * batch * length * layers * d_model * each
+        got = float(_expect_shape(_call(size, *case), (), "your number"))
+        if got == expected:
+            continue
+        for guess, hint in (
+            (expected / 2, "there are keys and values: twice as many numbers"),
+            (expected * heads, "d_model is the width of all heads together"),
+            (expected / heads, "every head has keys and values of its own; count them all"),
+            (expected / layers, "every layer has a cache of its own"),
+            (expected / each, "this is how many numbers there are; each takes some bytes"),
+            (expected / batch, "every text of the batch has a cache of its own"),
+            (expected / 2 * length, "keys and values are kept, not the scores of all pairs"),
+            (expected * length, "keys and values are kept, not the scores of all pairs"),
+        ):
+            if got == guess:
+                raise _Wrong(hint)
+        raise _Wrong(f"for {batch} texts of {length} tokens you say {got:,.0f}, not {expected:,}")
+    return "72 MiB for one text in the smallest GPT-2; how many heads share d_model is no matter"
+
+
+@_exercise("7.4")
+def _fused_projection(split):
+    """GPT-2's c_attn, cut into query, key and value."""
+    rng = np.random.default_rng(74)
+    names = ("query", "key", "value")
+    for d in (4, 6):
+        weight, bias = rng.normal(size=(d, 3 * d)), rng.normal(size=3 * d)
+        answer = _call(split, weight.copy(), bias.copy())
+        if not isinstance(answer, (tuple, list)) or len(answer) != 3:
+            raise _Wrong("return three pairs (weight, bias): of query, key and value")
+        for number, (name, pair) in enumerate(zip(names, answer)):
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise _Wrong(f"the part of the {name} should be a pair (weight, bias)")
+            columns = slice(number * d, (number + 1) * d)
+            got = _expect_shape(pair[0], (d, d), f"the weight of the {name}")
+            if not np.allclose(got, weight[:, columns].T):
+                if np.allclose(got, weight[:, columns]):
+                    raise _Wrong(f"the {name}'s numbers are right; Dense wants them transposed")
+                every_third = weight[:, number::3]
+                if np.allclose(got, every_third) or np.allclose(got, every_third.T):
+                    raise _Wrong(f"the {name}'s columns stand side by side, not every third one")
+                raise _Wrong(f"the weight of the {name} is made of other columns")
+            got = _expect_shape(pair[1], (d,), f"the bias of the {name}")
+            if not np.allclose(got, bias[columns]):
+                raise _Wrong(f"the weight of the {name} is right, its bias is not")
+    return "that is what from_pretrained does; the other Conv1D weights are only transposed"
+
+
+# ---------------------------------------------------------------- 08 BERT
+
+
+@_exercise("8.1")
+def _pair_of_sentences(pair):
+    """[CLS] A [SEP] B [SEP], and the segments."""
+    for first, second in (([11, 12, 13], [21, 22]), ([11], [21, 22, 23])):
+        answer = _call(pair, list(first), list(second), 1, 2)
+        if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+            raise _Wrong("return two lists: the ids, and the segments")
+        ids, segments = (list(map(int, _array(part))) for part in answer)
+        whole = [1, *first, 2, *second, 2]
+        begin = len(first) + 2
+        if ids != whole:
+            if ids == whole[:-1]:
+                raise _Wrong("the second sentence has a [SEP] at its end, too")
+            raise _Wrong(f"A = {first} and B = {second} gave the ids {ids}; expected {whole}")
+        expected = [0] * begin + [1] * (len(whole) - begin)
+        if segments != expected:
+            hint = "[CLS] and the first [SEP] belong to A, the second [SEP] to B"
+            raise _Wrong(f"the segments of {ids} are {segments}; expected {expected}: {hint}")
+    return "the segments tell the two sentences apart, wherever the first one ends"
+
+
+@_exercise("8.2")
+def _eighty_ten_ten(blanks):
+    """The 80-10-10 rule from given random numbers."""
+    rng = np.random.default_rng(82)
+    ids, other = rng.integers(4, 50, (6, 12)), rng.integers(4, 50, (6, 12))
+    is_chosen, fate = rng.random((6, 12)) < 0.5, rng.random((6, 12))
+    given = ids.copy()
+    got = _expect_shape(_call(blanks, given, is_chosen.copy(), fate.copy(), other, 50), ids.shape)
+    if not np.array_equal(given, ids):
+        raise _Wrong("the ids that you were given have changed; make a new array")
+    is_mask, is_random = is_chosen & (fate < 0.8), is_chosen & (fate >= 0.8) & (fate < 0.9)
+    expected = np.where(is_random, other, np.where(is_mask, 50, ids))
+    if np.array_equal(got, expected):
+        return "all three kinds are predicted, so the model must have an opinion about every word"
+    if (got != ids)[~is_chosen].any():
+        raise _Wrong("tokens that were not chosen have changed; they stay as they are")
+    for name, part in (
+        ("with fate below 0.8 a chosen token becomes the mask", is_mask),
+        ("with fate from 0.8 to below 0.9 it becomes the random token", is_random),
+        ("with fate from 0.9 on it stays as it is", is_chosen & (fate >= 0.9)),
+    ):
+        if (got != expected)[part].any():
+            raise _Wrong(f"{name}; {(got != expected)[part].sum()} of {part.sum()} do not")
+    raise _Wrong("these are not the ids that the rule gives")
+
+
+@_exercise("8.3")
+def _masked_loss(loss):
+    """The mean of −log p over the places that are asked."""
+    rng = np.random.default_rng(83)
+    log_p = np.log(rng.dirichlet(np.ones(7), (3, 5)))
+    labels = np.where(rng.random((3, 5)) < 0.4, rng.integers(1, 7, (3, 5)), 0)
+    labels[1] = 0  # a row in which nothing is asked
+    got = float(_expect_shape(_call(loss, log_p.copy(), labels.copy(), 0), (), "your number"))
+    all_places = -np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+    asked = labels != 0
+    expected = all_places[asked].mean()
+    if np.isclose(got, expected, atol=1e-5):
+        return "only about one place in seven teaches anything: BERT needs more passes than GPT"
+    for guess, hint in (
+        (all_places.mean(), "padding labels count as well here; leave them out"),
+        (all_places[asked].sum(), "this is the sum; divide by the number of places asked"),
+        (all_places[asked].sum() / labels.size, "divide by the number of places asked, not by all"),
+        (-expected, "the sign is wrong: log p is negative, the loss is not"),
+    ):
+        if np.isclose(got, guess, atol=1e-5):
+            raise _Wrong(hint)
+    raise _Wrong(f"you return {got:.4f}; expected {expected:.4f}")
+
+
+@_exercise("8.4")
+def _one_blank_each(rows):
+    """A row for each ordinary token, with the mask in its place."""
+    for ids in ([1, 7, 8, 9, 2], [1, 5, 5, 2, 6, 2]):
+        places = [n for n, token in enumerate(ids) if token not in (1, 2)]
+        answer = _call(rows, list(ids), 99, (0, 1, 2, 3))
+        got = _array(answer)
+        if got.shape == (len(ids), len(ids)):
+            raise _Wrong("special tokens are not hidden: a row for each other token alone")
+        _expect_shape(answer, (len(places), len(ids)))
+        if ((got == 99).sum(axis=1) > 1).any():
+            raise _Wrong("a row hides more than one token; begin each row with a fresh copy")
+        expected = np.array([[*ids[:place], 99, *ids[place + 1 :]] for place in places])
+        if not np.array_equal(got, expected):
+            raise _Wrong(f"{ids} gave {got.tolist()}; expected {expected.tolist()}")
+    return "T tokens cost T passes; GPT needs one for the whole sentence"
+
+
+@_exercise("8.5")
+def _more_than_chance(judge):
+    """Whether two shares differ by more than twice the standard error of their difference."""
+    for first, second, n, expected in (
+        (0.90, 0.80, 90, False),
+        (0.90, 0.80, 400, True),
+        (0.80, 0.90, 400, True),
+        (0.51, 0.50, 1000, False),
+        (0.99, 0.95, 300, True),
+        (0.75, 0.66, 200, False),
+        (1.0, 1.0, 50, False),
+    ):
+        got = _call(judge, first, second, n)
+        if bool(_expect_shape(got, (), "the answer")) == expected:
+            continue
+        error = np.sqrt((first * (1 - first) + second * (1 - second)) / n)
+        raise _Wrong(
+            f"for {first} and {second} of {n} captions you say {bool(got)}: their distance is "
+            f"{abs(first - second):.3f}, twice the standard error of it {2 * error:.3f}"
+        )
+    return "a few points on a few hundred captions may be chance; more captions tell"
+
+
+# ---------------------------------------------------------------- 09 Vision Transformer
+
+
+@_exercise("9.1")
+def _images_from_patches(images):
+    """The way back from patches to images."""
+    for batch, channels, side, patch in ((2, 1, 4, 2), (3, 3, 2, 4), (2, 2, 3, 1)):
+        size = side * patch
+        expected = np.random.default_rng(91).normal(size=(batch, channels, size, size))
+        grid = expected.reshape(batch, channels, side, patch, side, patch)
+        given = grid.transpose(0, 2, 4, 1, 3, 5).reshape(batch, side * side, -1)
+        case = f"{side} × {side} patches of {patch}, {channels} channels: "
+        got = _expect_shape(
+            _call(images, given.copy(), channels, patch), expected.shape, "the answer"
+        )
+        if np.allclose(got, expected):
+            continue
+        if np.allclose(got, given.reshape(expected.shape)):
+            raise _Wrong(
+                case + "reshape alone keeps the order of the numbers; but the second row of a "
+                "patch does not follow its first row in the image"
+            )
+        if np.allclose(got, expected.swapaxes(2, 3)):
+            raise _Wrong(case + "rows and columns have changed places")
+        last = given.reshape(batch, side, side, patch, patch, channels)
+        if np.allclose(got, last.transpose(0, 5, 1, 3, 2, 4).reshape(expected.shape)):
+            raise _Wrong(case + "in a patch the channels come first, then rows and columns")
+        raise _Wrong(
+            case + "the right numbers in other places; reshape to (B, row, column, C, P, P) "
+            "first, then bring the axes into the order (B, C, row, P, column, P)"
+        )
+    return "cutting an image loses nothing: patches hold the same numbers in another order"
+
+
+@_exercise("9.2")
+def _weights_of_a_vit(count):
+    """The number of weights of a Vision Transformer."""
+    for case in ((8, 2, 1, 10, 64, 128, 3), (224, 16, 3, 1000, 768, 3072, 12)):
+        size, patch, channels, classes, d, d_ff, layers = case
+        tokens = (size // patch) ** 2 + 1
+        layer = 4 * (d * d + d) + 2 * d * d_ff + d_ff + d + 4 * d
+        parts = {
+            "the patch embedding": channels * patch**2 * d + d,
+            "the class token": d,
+            "the positions": tokens * d,
+            "the layers": layers * layer,
+            "the last LayerNorm": 2 * d,
+            "the classifier": d * classes + classes,
+        }
+        got = int(_expect_shape(_call(count, *case), (), "your number"))
+        missing = sum(parts.values()) - got
+        if not missing:
+            continue
+        text = f"image {size}, patch {patch}, d_model {d}, {layers} layers: "
+        if missing == 2 * d:
+            raise _Wrong(
+                text + "2 · D are missing: the last LayerNorm, or the class token and its position"
+            )
+        for part, value in parts.items():
+            if missing == value:
+                raise _Wrong(text + f"{value:,} weights are missing: {part}")
+        if missing == (channels - 1) * patch**2 * d and channels > 1:
+            raise _Wrong(text + "a patch holds the pixels of all channels")
+        if missing == layers * 4 * d:
+            raise _Wrong(text + "each layer has two LayerNorms, each with γ and β")
+        raise _Wrong(text + f"you count {got:,}; expected {sum(parts.values()):,}")
+    return "the second case is ViT-Base/16: 86.6 million, most of them in the layers"
+
+
+@_exercise("9.3")
+def _maps_of_the_heads(maps):
+    """Where the class token looks, for each head."""
+    for batch, heads, side in ((2, 3, 2), (1, 4, 4)):
+        tokens = side * side + 1
+        given = np.random.default_rng(93).dirichlet(np.ones(tokens), (batch, heads, tokens))
+        shape = (batch, heads, side, side)
+        row = given[:, :, 0, 1:]
+        got = _expect_shape(_call(maps, given.copy()), shape, "the answer")
+        if np.allclose(got, (row / row.sum(-1, keepdims=True)).reshape(shape), atol=1e-6):
+            continue
+        if np.allclose(got, row.reshape(shape), atol=1e-6):
+            raise _Wrong("the right weights; divide each map by its sum")
+        column = given[:, :, 1:, 0]
+        for scaled in (column, column / column.sum(-1, keepdims=True)):
+            if np.allclose(got, scaled.reshape(shape), atol=1e-6):
+                raise _Wrong("this is how each patch looks at the class token; take row 0")
+        front = given[:, :, 0, :-1]
+        for scaled in (front, front / front.sum(-1, keepdims=True)):
+            if np.allclose(got, scaled.reshape(shape), atol=1e-6):
+                raise _Wrong("key 0 is the class token itself; the patches begin at key 1")
+        if not np.allclose(got.sum((2, 3)), 1, atol=1e-6):
+            raise _Wrong("each map should sum to 1, for every image and every head")
+        raise _Wrong("each map sums to 1, but the weights are not those of the class token's row")
+    return "what the class token gave to itself is left out, so the heads can be compared"
+
+
+@_exercise("9.4")
+def _attention_rollout(rollout):
+    """The product of all layers' mean attention, each mixed with the identity."""
+    rng = np.random.default_rng(94)
+    for batch, heads, tokens, layers in ((1, 2, 3, 1), (2, 3, 5, 3)):
+        given = [rng.dirichlet(np.ones(tokens), (batch, heads, tokens)) for _ in range(layers)]
+        unit = np.eye(tokens)
+        means = [weights.mean(axis=1) for weights in given]
+        got = _expect_shape(
+            _call(rollout, [weights.copy() for weights in given]),
+            (batch, tokens, tokens),
+            "the answer",
+        )
+
+        def product(steps, unit=unit):
+            total = unit
+            for step in steps:
+                total = step @ total
+            return total
+
+        mixed = [0.5 * (mean + unit) for mean in means]
+        if np.allclose(got, product(mixed), atol=1e-5):
+            continue
+        for guess, hint in (
+            (product(means), "the residual connection is missing: mix each layer with I"),
+            (product(mixed[::-1]), "the order is turned round: the last layer stands leftmost"),
+            (product([mean + unit for mean in means]), "A + I without the half: rows sum to 2"),
+            (sum(mixed) / layers, "the layers follow one another: multiply, do not average"),
+            (np.prod(mixed, axis=0), "this multiplies number by number; take the matrix product"),
+        ):
+            if np.allclose(got, guess, atol=1e-5):
+                raise _Wrong(hint)
+        if not np.allclose(got.sum(-1), 1, atol=1e-5):
+            raise _Wrong("each row of the answer should sum to 1, as each layer's rows do")
+        raise _Wrong(f"with {layers} layers the result is another; check mean, mixing and order")
+    return "each row still sums to 1: it says how an output is put together from the inputs"
