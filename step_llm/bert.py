@@ -217,7 +217,8 @@ class BertForClassification(nn.Cell):
     Shapes: ids, segments and mask as ``Bert``; logits (B, C).
 
     Raises:
-        ValueError: num_classes below 1, or a bert of another configuration or without pooler.
+        ValueError: num_classes that is no whole number above 0, or a bert of another configuration
+            or without pooler.
 
     Source: Devlin et al. 2019, section 4.1.
     """
@@ -226,11 +227,14 @@ class BertForClassification(nn.Cell):
         self, config: BertConfig, num_classes: int, bert: Bert | None = None, seed: int = 0
     ):
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; expected at least 1")
+        if not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(
+                f"num_classes is {num_classes!r}; expected a whole number of at least 1"
+            )
         if bert is not None and (bert.config != config or bert.pooler is None):
             raise ValueError("bert has another configuration, or no pooler; expected both to fit")
         self.config = config
+        self.num_classes = num_classes
         self.bert = Bert(config, seed) if bert is None else bert
         self.dropout = nn.Dropout(p=config.dropout)
         self.classifier = nn.Dense(config.d_model, num_classes)

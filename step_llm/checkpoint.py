@@ -19,7 +19,7 @@ from mindspore import Tensor, nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from step_llm.architectures import ARCHITECTURES, architecture_of
+from step_llm.architectures import build, describe
 from step_llm.vocabulary import TokenizerPair
 
 __all__ = [
@@ -80,8 +80,7 @@ def save_checkpoint(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         save_file(weights, str(partial / "model.safetensors"))
-        fields = {"arch": architecture_of(model), **model.config.to_dict()}
-        _write_json(partial / "config.json", fields)
+        _write_json(partial / "config.json", describe(model))
         tokenizers.save(partial)
         if optimizer is not None:
             save_file(_optimizer_state(model, optimizer), str(partial / "optimizer.safetensors"))
@@ -115,21 +114,11 @@ def load_model(folder: str | Path) -> tuple[nn.Cell, TokenizerPair]:
     """
     folder = find_checkpoint(folder)
     try:
-        fields = read_json(folder / "config.json")
-        # Checkpoints from before there were several architectures do not name theirs.
-        arch = fields.pop("arch", "transformer")
-        if arch not in ARCHITECTURES:
-            raise ValueError(
-                f"its architecture is {arch!r}; expected one of {', '.join(ARCHITECTURES)} "
-                "(make the model yourself, and read its weights with load_weights)"
-            )
-        config_class, model_class = ARCHITECTURES[arch]
-        config = config_class.from_dict(fields)
+        model = build(read_json(folder / "config.json"))
         tokenizers = TokenizerPair.load(folder)
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
-    _check_vocabulary(folder, config, tokenizers)
-    model = model_class(config)
+    _check_vocabulary(folder, model.config, tokenizers)
     load_weights(folder, model)
     model.set_train(False)
     return model, tokenizers

@@ -17,6 +17,8 @@ from mindspore import Tensor, nn
 from safetensors.numpy import load_file, save_file
 
 from step_llm import checkpoint
+from step_llm.architectures import ARCHITECTURES, architecture_of
+from step_llm.bert import BertConfig, BertForClassification, BertForMaskedLM, BertForPreTraining
 from step_llm.checkpoint import (
     CheckpointError,
     find_checkpoint,
@@ -29,7 +31,11 @@ from step_llm.checkpoint import (
     write_run,
 )
 from step_llm.config import TransformerConfig
+from step_llm.gpt import GPT, GPTConfig
+from step_llm.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
 from step_llm.transformer import Transformer
+from step_llm.vit import ViT, ViTConfig
 from step_llm.vocabulary import train_tokenizers
 
 GERMAN = ["ein hund läuft .", "eine frau sitzt ."]
@@ -144,6 +150,74 @@ def test_other_weights_can_be_saved_in_place_of_the_models_own(folder, tokenizer
     save_checkpoint(folder, model, tokenizers, weights=weights)
     for name, value in load_file(str(folder / "model.safetensors")).items():
         np.testing.assert_array_equal(value, weights[name])
+
+
+# ------------------------------------------------------------------- every kind of model
+
+SMALL = {"d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8}
+
+
+def small_models(tokenizers):
+    """For each architecture a model with random weights, and what it reads."""
+    sizes = len(tokenizers.source), len(tokenizers.target)
+    size = sizes[0]  # a model of one language goes by the first
+    ids = Tensor(np.array([[1, 4, 5, 2], [1, 5, 2, 0]], np.int32))
+    bert = BertForPreTraining(BertConfig(size + 1, **SMALL, max_length=6), seed=3)
+    # A fine-tuned model: another head on the body of the pre-trained one.
+    classifier = BertForClassification(bert.config, 3, bert.bert, seed=4)
+    image = Tensor(np.random.default_rng(5).normal(size=(2, 1, 4, 4)).astype(np.float32))
+    return {
+        "transformer": (model_for(tokenizers, seed=1), (ids, ids)),
+        **{
+            cell: (RecurrentTranslator(RecurrentConfig(*sizes, cell=cell, d_model=8)), (ids, ids))
+            for cell in CELLS
+        },
+        "neural_lm": (NeuralLM(NeuralLMConfig(size, 3, 8, 16), seed=1), (ids,)),
+        "gpt": (GPT(GPTConfig(size, **SMALL, max_length=6), seed=2), (ids,)),
+        "bert_pretraining": (bert, (ids,)),
+        "bert_masked_lm": (BertForMaskedLM(bert.config, seed=6), (ids,)),
+        "bert_classification": (classifier, (ids,)),
+        "vit": (ViT(ViTConfig(4, 2, 5, channels=1, **SMALL), seed=7), (image,)),
+    }
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_kind_of_model_is_saved_loaded_and_computes_the_same(name, tokenizers, tmp_path):
+    models = small_models(tokenizers)
+    assert set(models) == set(ARCHITECTURES)
+    model, inputs = models[name]
+    save_checkpoint(tmp_path / name, model.set_train(False), tokenizers)
+    loaded, _ = load_model(tmp_path / name)
+    assert type(loaded) is type(model)
+    assert architecture_of(loaded) == name
+    assert loaded.config == model.config
+    before, after = model(*inputs), loaded(*inputs)
+    if not isinstance(before, tuple):
+        before, after = (before,), (after,)
+    for a, b in zip(before, after):
+        assert np.abs(a.asnumpy()).max() > 0
+        np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        (None, "the configuration is incomplete: num_classes is missing"),
+        (0, "num_classes is 0; expected a whole number of at least 1"),
+        (2.5, "num_classes is 2.5; expected a whole number"),
+        (4, r"classifier.weight has shape \(3, 8\), expected \(4, 8\)"),
+    ],
+)
+def test_a_classifier_with_another_number_of_classes(classes, words, tokenizers, tmp_path):
+    model, _ = small_models(tokenizers)["bert_classification"]
+    folder = save_checkpoint(tmp_path / "classifier", model, tokenizers)
+    fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert fields.pop("num_classes") == 3
+    if classes is not None:
+        fields["num_classes"] = classes
+    (folder / "config.json").write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=words):
+        load_model(folder)
 
 
 # ------------------------------------------------------------------- killed, or out of space
