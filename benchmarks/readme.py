@@ -109,6 +109,52 @@ def speed_table() -> str:
     return "\n".join([*rows, "", *(f"- {note}" for note in notes), pictures]).rstrip()
 
 
+def precision_table() -> str:
+    """A row for each precision: BLEU on the whole test set, and updates that were skipped."""
+    content = read("precision")
+    if not content:
+        return "To be measured."
+    rows = ["| precision | BLEU, beam 5 | chrF | updates | skipped |", "|---|---|---|---|---|"]
+    for run in content["runs"]:
+        if "refused" in run:
+            rows.append(f"| {run['precision']} | refused: {run['refused']} | – | – | – |")
+        else:
+            rows.append(
+                f"| {run['precision']} | {run['bleu']:.2f} | {run['chrf']:.2f} | {run['updates']} "
+                f"| {run['skipped']} |"
+            )
+    trained = next(run for run in content["runs"] if "bleu" in run)
+    note = (
+        f"- embedded (de→en), {content['epochs']} epochs, seed {content['seed']}, "
+        f"{trained['sentences']} test sentences; {measured_on(content)}; `{trained['signature']}`."
+    )
+    return "\n".join([*rows, "", note])
+
+
+def parallel_table() -> str:
+    """A row for each layout, and the two that use both cores side by side."""
+    content = read("parallel")
+    if not content:
+        return "To be measured."
+    rates = content["tokens_per_second"]
+    alone = rates["1x1"]["median"]
+    rows = [
+        "| processes × threads | tokens/s | times 1 × 1 | share of the ideal 2 |",
+        "|---|---|---|---|",
+    ]
+    for name, rate in rates.items():
+        times = rate["median"] / alone
+        share = "–" if name == "1x1" else f"{times / 2:.0%}"
+        rows.append(f"| {name.replace('x', ' × ')} | {spread(rate)} | {times:.2f} | {share} |")
+    options = content["options"]
+    note = (
+        f"- Two processes of one thread make {rates['2x1']['median'] / rates['1x2']['median']:.0%} "
+        f"of the tokens of one process of two threads. A training step of `{options['preset']}`, "
+        f"{options['rows']} × {options['length']}; {measured_on(content)}."
+    )
+    return "\n".join([*rows, "", note])
+
+
 def spread(values: dict) -> str:
     """A median, with least and greatest in brackets."""
     digits = max(0, 2 - len(str(int(values["median"]))))
@@ -190,6 +236,8 @@ def main() -> int:
     text = readme.read_text(encoding="utf-8")
     wanted = with_table(with_minutes(text), "results", translation_table())
     wanted = with_table(wanted, "speed", speed_table())
+    wanted = with_table(wanted, "precision", precision_table())
+    wanted = with_table(wanted, "parallel", parallel_table())
     if options.check:
         if wanted != text:
             print("README.md does not hold the results; run: python benchmarks/readme.py")

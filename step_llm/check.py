@@ -25,7 +25,7 @@ from step_llm.device import DeviceChoice
 from step_llm.precision import PRECISIONS, refused_operators
 from step_llm.recipes import recipe_for
 from step_llm.schedule import warmup_learning_rate
-from step_llm.search import CachedDecoder, PlainDecoder
+from step_llm.search import PlainDecoder
 from step_llm.training import TrainStep
 from step_llm.transformer import Transformer
 from step_llm.translator import Translator
@@ -141,8 +141,10 @@ def _train(steps, trained):
         TransformerConfig.preset(recipe.preset, size, size, tied_embeddings="all", **recipe.model)
     )
     settings = recipe.training
-    pairs = encode_pairs(text, tokenizers, settings["buckets"][-1])
-    batches = Batches(pairs, settings["buckets"], settings["batch_tokens"])
+    # Two lengths show that shapes can change; compiling a third one would show nothing more.
+    buckets = settings["buckets"][-2:]
+    pairs = encode_pairs(text, tokenizers, buckets[-1])
+    batches = Batches(pairs, buckets, settings["batch_tokens"])
     optimizer = nn.Adam(model.trainable_params(), 1e-3, beta1=0.9, beta2=0.98, eps=1e-9)
     step = TrainStep(model, optimizer, label_smoothing=0.1, clip_norm=1.0)
     model.set_train(True)
@@ -175,25 +177,27 @@ def _train(steps, trained):
 
 def _decode(model, tokenizers, text: ParallelText, tolerance):
     """The cached decoder against the plain one, and the speed of greedy search."""
-    sentences = list(text.source[:64])
-    source, length = [[*tokenizers.source.encode(s), EOS_ID] for s in sentences[:4]], 6
-    width = max(map(len, source))
-    padded = np.array([row + [0] * (width - len(row)) for row in source], np.int32)
-    forced = [tokenizers.target.encode(s) + [EOS_ID] * length for s in text.target[:4]]
-    forced = np.array([ids[:length] for ids in forced], np.int32)
-    tokens = np.concatenate([np.full((4, 1), BOS_ID, np.int32), forced], axis=1)
+    translator = Translator(model, tokenizers)
+    sentences, rows, length = list(text.source[:64]), 4, 6
+    ids = [[*tokenizers.source.encode(sentence), EOS_ID] for sentence in sentences]
+    width = 16
+    while width < max(map(len, ids)):  # as the translator pads: what it compiles serves both parts
+        width *= 2
+    source = np.array([row + [0] * (width - len(row)) for row in ids], np.int32)
+    forced = [tokenizers.target.encode(s) + [EOS_ID] * length for s in text.target[: len(ids)]]
+    forced = np.array([row[:length] for row in forced], np.int32)
+    tokens = np.concatenate([np.full((len(ids), 1), BOS_ID, np.int32), forced], axis=1)
     found = []
-    for decoder in (CachedDecoder(model), PlainDecoder(model)):
+    for decoder, used in ((translator.decoder, len(ids)), (PlainDecoder(model), rows)):
         with decoder.running():
-            state, steps = decoder.start(padded, 1), []
+            state, steps = decoder.start(source[:used], 1), []
             for position in range(tokens.shape[1]):
-                log_probs, state = decoder.step(state, tokens[:, position])
-                steps.append(log_probs)
+                log_probs, state = decoder.step(state, tokens[:used, position])
+                steps.append(log_probs[:rows])
             found.append(np.stack(steps))
     distance = golden.distance(*found)
 
-    translator = Translator(model, tokenizers)
-    translator.translate(sentences)  # compiles
+    translator.translate(sentences)  # compiles what is left
     started = time.perf_counter()
     translations = translator.translate(sentences)
     seconds = time.perf_counter() - started

@@ -50,18 +50,24 @@ class Group:
         """Whether this worker is the one that writes and prints."""
         return self.rank == 0
 
-    def share(self, array: np.ndarray, pad_id: int = 0) -> np.ndarray:
-        """This worker's rows of an array that all workers have.
+    def share(self, value, pad_id: int = 0):
+        """This worker's part of what all workers have.
 
         Args:
-            array: (B, L).
+            value: an array or a Tensor (B, …), of which each worker takes some rows; or a number,
+                which each takes whole.
             pad_id: what fills rows that are added where B is not a multiple of the size.
 
         Returns:
-            (⌈B / size⌉, L): every worker's share has the same shape.
+            (⌈B / size⌉, …), so every worker's share has the same shape. A group of one gets
+            ``value`` itself.
         """
-        missing = -len(array) % self.size
-        rows = np.pad(array, ((0, missing), (0, 0)), constant_values=pad_id)
+        if self.size == 1 or np.ndim(value) == 0:
+            return value
+        if isinstance(value, Tensor):
+            return Tensor(self.share(value.asnumpy(), pad_id))
+        added = ((0, -len(value) % self.size), *[(0, 0)] * (value.ndim - 1))
+        rows = np.pad(value, added, constant_values=pad_id)
         return rows[self.rank :: self.size]
 
     def sum(self, numbers: np.ndarray) -> np.ndarray:

@@ -1314,3 +1314,145 @@ def _attention_rollout(rollout):
             raise _Wrong("each row of the answer should sum to 1, as each layer's rows do")
         raise _Wrong(f"with {layers} layers the result is another; check mean, mixing and order")
     return "each row still sums to 1: it says how an output is put together from the inputs"
+
+
+# ---------------------------------------------------------------- 10 Scaling up
+
+
+@_exercise("10.1")
+def _loss_scale(rule):
+    """One update of a dynamic loss scale."""
+    for scale, count, is_finite, window in (
+        (1024.0, 3, True, 10), (1024.0, 9, True, 10), (1024.0, 9, False, 10),
+        (1024.0, 0, True, 1), (1.0, 5, False, 10), (1.5, 0, False, 4),
+    ):  # fmt: skip
+        got = _call(rule, scale, count, is_finite, window)
+        case = f"scale {scale:g}, count {count}, finite {is_finite}, window {window}: "
+        if not isinstance(got, (tuple, list)) or len(got) != 2:
+            raise _Wrong(case + "return two values, the new scale and the new count")
+        got = tuple(float(_expect_shape(value, (), "a value")) for value in got)
+        if is_finite:
+            is_full = count + 1 == window
+            expected = (2 * scale, 0) if is_full else (scale, count + 1)
+        else:
+            expected = (max(1.0, scale / 2), 0)
+        if got == expected:
+            continue
+        told = f"{case}you return {got[0]:g} and {got[1]:g}; "
+        if not is_finite and got[0] < 1:
+            raise _Wrong(told + "a scale below 1 would lose more than no scale at all")
+        if got[0] == expected[0]:
+            raise _Wrong(told + "the scale is right, the count is not")
+        if is_finite and got == (scale, window):
+            raise _Wrong(told + "the update that fills the window doubles the scale")
+        raise _Wrong(told + f"expected {expected[0]:g} and {expected[1]:g}")
+    return "so the scale stays as large as the gradients allow, whatever they are"
+
+
+@_exercise("10.2")
+def _loss_of_the_large_batch(combine):
+    """The loss per token of parts with different numbers of tokens."""
+    for means, counts in (
+        ([2.0, 4.0], [30, 10]),
+        ([1.5, 0.5, 3.0], [7, 1, 12]),
+        ([2.0, np.nan, 4.0], [5, 0, 15]),
+    ):
+        means, counts = np.array(means), np.array(counts)
+        real = counts > 0
+        expected = (means[real] * counts[real]).sum() / counts.sum()
+        got = float(_expect_shape(_call(combine, means.copy(), counts.copy()), (), "your loss"))
+        if np.isclose(got, expected):
+            continue
+        case = f"means {means.tolist()}, counts {counts.tolist()}: "
+        if np.isnan(got):
+            raise _Wrong(case + "a part without tokens must not count, but NaN · 0 is NaN")
+        if np.isclose(got, means[real].mean()):
+            raise _Wrong(case + "a part with more tokens has to count for more")
+        if np.isclose(got, (means[real] * counts[real]).sum()):
+            raise _Wrong(case + "the sum is right; divide it by the tokens of all parts")
+        raise _Wrong(case + f"you return {got:.4g}; expected {expected:.4g}")
+    return "mean times tokens gives the sum back, and sums can be added"
+
+
+@_exercise("10.3")
+def _share_of_the_rows(share):
+    """A worker's rows, filled up to the same number for all."""
+    for rows, size in ((6, 2), (5, 2), (5, 4), (2, 3), (3, 1)):
+        batch = np.arange(1, 3 * rows + 1).reshape(rows, 3)
+        filled = np.concatenate([batch, np.zeros((-rows % size, 3), batch.dtype)])
+        for rank in range(size):
+            case = f"{rows} rows, worker {rank} of {size}: "
+            got = _array(_call(share, batch.copy(), rank, size))
+            expected = filled[rank::size]
+            if got.shape == expected.shape and (got == expected).all():
+                continue
+            if got.shape == batch[rank::size].shape and (got == batch[rank::size]).all():
+                raise _Wrong(
+                    case + f"you return {len(got)} rows; add rows of 0 to the batch first, so "
+                    f"that each worker gets {len(expected)}"
+                )
+            block = filled[rank * len(expected) : (rank + 1) * len(expected)]
+            if got.shape == block.shape and (got == block).all():
+                raise _Wrong(case + "take every size-th row, beginning with row rank")
+            _expect_shape(got, expected.shape, "your share")
+            raise _Wrong(case + f"you return {got.tolist()}; expected {expected.tolist()}")
+    return "all shares have one shape, so one compiled graph serves all workers"
+
+
+@_exercise("10.4")
+def _first_half_of_a_ring(ring):
+    """Reduce-scatter: n − 1 rounds of sending a piece to the right and adding it there."""
+    rng = np.random.default_rng(104)
+    for n, k in ((2, 1), (3, 2), (5, 3)):
+        pieces = rng.integers(1, 100, (n, n, k)).astype(float)
+
+        def after(rounds, direction=1, adds=True, pieces=pieces, n=n):
+            state = pieces.copy()
+            for t in range(rounds):
+                for r in range(n):
+                    piece = (r - direction * t) % n
+                    to = (r + direction) % n
+                    state[to, piece] = state[r, piece] + (state[to, piece] if adds else 0)
+            return state
+
+        expected = after(n - 1)
+        got = _expect_shape(_call(ring, pieces.copy()), pieces.shape, "your result")
+        if np.allclose(got, expected):
+            continue
+        case = f"{n} workers: "
+        if np.allclose(got, pieces):
+            raise _Wrong(case + "nothing has been sent")
+        if np.allclose(got, np.broadcast_to(pieces.sum(axis=0), pieces.shape)):
+            raise _Wrong(case + "these are the complete sums everywhere, as after both halves")
+        for guess, hint in (
+            (after(n), "one round too many: a piece would come back to where it began"),
+            (after(n - 1, direction=-1), "the ring turns the other way: from r to r + 1"),
+            (after(n - 1, adds=False), "add what arrives to what is there, do not replace it"),
+        ):
+            if np.allclose(got, guess):
+                raise _Wrong(case + hint)
+        raise _Wrong(case + "some pieces are not what they should be; follow round t = 0 by hand")
+    return "worker r now has the complete sum of piece (r + 1) mod n, after sending n − 1 pieces"
+
+
+@_exercise("10.5")
+def _bytes_on_a_device(count):
+    """Weights, gradients and Adam's state in mixed precision, plain and sharded."""
+    for parameters, copies, is_sharded in (
+        (1000, 1, False), (1000, 1, True), (7_000_000_000, 8, False), (7_000_000_000, 8, True),
+    ):  # fmt: skip
+        expected = parameters * (4 + 12 / (copies if is_sharded else 1))
+        got = float(_expect_shape(_call(count, parameters, copies, is_sharded), (), "your number"))
+        if np.isclose(got, expected, rtol=1e-9):
+            continue
+        case = f"{parameters:,} weights, {copies} copies, sharded {is_sharded}: "
+        if np.isclose(got, parameters * 16 / copies):
+            raise _Wrong(case + "only the 12 bytes are shared out, and only where sharded")
+        if is_sharded and np.isclose(got, parameters * 16):
+            raise _Wrong(case + "each copy holds only its share of the 12 bytes")
+        if not is_sharded and np.isclose(got, parameters * (4 + 12 / copies)):
+            raise _Wrong(case + "without sharding every copy holds all of it")
+        if np.isclose(got, parameters * (4 / copies + 12)):
+            raise _Wrong(case + "the 12 bytes are shared out, not the 4")
+        raise _Wrong(case + f"you return {got:,.0f}; expected {expected:,.0f}")
+    return "with many copies 16 bytes a weight come near to 4, and nothing more is sent"

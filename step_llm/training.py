@@ -489,17 +489,12 @@ class Trainer:
         self.model.set_train(False)
         total = tokens = 0.0
         for arrays in self.validation_batches.epoch():
-            batch_total, batch_tokens = self.evaluation_step(*map(Tensor, self._share(arrays)))
+            shares = map(self.group.share, arrays)  # batches are filled up with PAD_ID, 0, as well
+            batch_total, batch_tokens = self.evaluation_step(*map(Tensor, shares))
             total += float(batch_total.asnumpy())
             tokens += float(batch_tokens.asnumpy())
         total, tokens = self.group.sum(np.array([total, tokens]))
         return float(total / tokens)
-
-    def _share(self, arrays):
-        """This worker's rows of a batch."""
-        if self.group.size == 1:
-            return arrays
-        return [self.group.share(array, self.model.pad_id) for array in arrays]
 
     def _check_finite(self, what, loss, step):
         if not math.isfinite(loss):

@@ -45,6 +45,20 @@ def test_the_shares_are_the_batch_and_all_of_one_shape(size):
     np.testing.assert_array_equal(np.sort(rows[~padding], axis=0), batch)
 
 
+def test_whatever_a_batch_holds_is_shared():
+    labels, images = np.arange(5), np.arange(5 * 12).reshape(5, 3, 2, 2)
+    for rank, rows in ((0, [0, 2, 4]), (1, [1, 3])):
+        group = Group(rank, 2)
+        share = group.share(labels, pad_id=-1)
+        assert share.tolist() == [*rows, -1][:3]
+        np.testing.assert_array_equal(group.share(images)[: len(rows)], images[rows])
+        assert group.share(Tensor(images)).shape == (3, 3, 2, 2)
+        np.testing.assert_array_equal(group.share(Tensor(labels), pad_id=-1).asnumpy(), share)
+        assert group.share(0.5) == 0.5
+    for value in (labels, Tensor(labels), 0.5):
+        assert Group().share(value) is value
+
+
 def test_a_process_on_its_own(monkeypatch):
     monkeypatch.delenv("MS_ROLE", raising=False)
     group = join_group()
@@ -101,7 +115,7 @@ def test_a_job_that_cannot_meet_says_so(monkeypatch):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     """100 sentences: with 5 of them a batch 20 updates an epoch, and no number of workers divides
-    a batch."""
+    a batch. Each run has two epochs."""
     folder = tmp_path_factory.mktemp("corpus")
     pairs = [
         (f"{article} {noun} {verb} .", f"{ARTICLES[article]} {NOUNS[noun]} {VERBS[verb]} .")
@@ -117,7 +131,7 @@ def arguments(corpus, out, *more):
     return [
         str(JOB), "train", "--corpus", str(corpus), "--out", str(out), "--tokens", "word",
         "--preset", "tiny", "--batch-tokens", "64", "--dropout", "0", "--warmup-steps", "5",
-        "--epochs", "1", "--seed", "3", *more,
+        "--epochs", "2", "--seed", "3", *more,
     ]  # fmt: skip
 
 
@@ -186,58 +200,53 @@ def train_alone(corpus, out, *more):
 
 @pytest.fixture(scope="module")
 def alone(corpus, tmp_path_factory):
-    """20 updates by one process."""
+    """40 updates by one process."""
     out = tmp_path_factory.mktemp("alone") / "run"
     train_alone(corpus, out)
     return out
 
 
-def assert_same_run(out, alone):
-    """The weights after 20 updates, and all that was logged: once, by one worker."""
-    name = "checkpoints/step-0000020/model.safetensors"
+def assert_same_weights(out, alone, step):
+    name = f"checkpoints/step-{step:07d}/model.safetensors"
     expected, found = load_file(str(alone / name)), load_file(str(out / name))
     for name, value in expected.items():
         # A key's bias adds the same to all scores of a query, which softmax ignores: its gradient
         # is 0 but for rounding, and Adam makes full steps of that, to either side.
         if not name.endswith("key_projection.bias"):
             np.testing.assert_allclose(found[name], value, rtol=0, atol=1e-5, err_msg=name)
+
+
+def assert_same_run(out, alone):
+    """The weights after 20 and after 40 updates, and all that was logged: once, by one worker."""
+    for step in (20, 40):
+        assert_same_weights(out, alone, step)
     ours, theirs = log_of(out), log_of(alone)
-    assert [entry.get("step") for entry in ours] == [*range(1, 21), 20]
-    assert [entry["event"] for entry in ours] == ["step"] * 20 + ["epoch"]
-    for one, other in zip(ours[:20], theirs):
-        assert one["tokens"] == other["tokens"]
-        assert one["loss"] == pytest.approx(other["loss"], abs=2e-5)
+    epoch = ["step"] * 20 + ["epoch"]
+    assert [entry["event"] for entry in ours] == [*epoch, *epoch, "average"]
+    assert [entry.get("step") for entry in ours] == [entry.get("step") for entry in theirs]
+    for one, other in zip(ours, theirs):
+        if one["event"] == "step":
+            assert one["tokens"] == other["tokens"]
+            assert one["loss"] == pytest.approx(other["loss"], abs=2e-5)
+        else:
+            assert one["validation_loss"] == pytest.approx(other["validation_loss"], abs=2e-4)
+            assert one["validation_bleu"] == other["validation_bleu"]
     assert theirs[19]["loss"] < theirs[0]["loss"] - 0.5  # the updates have changed something
-    assert ours[20]["validation_loss"] == pytest.approx(theirs[20]["validation_loss"], abs=2e-4)
-    assert ours[20]["validation_bleu"] == theirs[20]["validation_bleu"]
 
 
 @slow
-def test_four_processes_make_the_updates_of_one(corpus, alone, tmp_path):
+def test_two_processes_a_killed_one_and_fewer_that_go_on(corpus, alone, tmp_path):
+    """20 updates by two are those of one. Then one of the two dies; the job ends within a minute,
+    and one process in place of two goes on from the last checkpoint, in the middle of an epoch."""
     out, logs = tmp_path / "run", tmp_path / "logs"
-    process = start(4, arguments(corpus, out), logs)
-    try:
-        assert process.wait(timeout=300) == 0, said(logs)
-    finally:
-        end(logs)
-    assert_same_run(out, alone)
-    first, second = ((logs / f"worker_{n}.log").read_text(errors="replace") for n in (0, 1))
-    assert "4 workers; each takes its share" in first
-    assert "done: " in first
-    assert "epoch" not in second
-
-
-@slow
-def test_a_killed_worker_ends_the_job_and_another_number_goes_on(corpus, alone, tmp_path):
-    out, logs = tmp_path / "run", tmp_path / "logs"
-    process = start(2, arguments(corpus, out, "--save-every", "5"), logs, DIES="1:8")
+    process = start(2, arguments(corpus, out, "--save-every", "25"), logs, DIES="1:28")
     try:
         deadline = time.monotonic() + 200
-        while not (out / "checkpoints" / "step-0000005").exists():
+        while not (out / "checkpoints" / "step-0000025").exists():
             assert process.poll() is None, said(logs)
             assert time.monotonic() < deadline, said(logs)
             time.sleep(0.2)
-        reached = time.monotonic()  # the eighth update follows within a second
+        reached = time.monotonic()  # update 28 follows within a second
         assert process.wait(timeout=60) != 0
         assert "Distributed job exited with exception" in said(logs)
         while of_job(logs):
@@ -245,10 +254,13 @@ def test_a_killed_worker_ends_the_job_and_another_number_goes_on(corpus, alone, 
             time.sleep(0.2)
     finally:
         end(logs)
-    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["last"].endswith("-0000005")
-    # One worker in place of two; and the weights are those of a run that nobody killed.
-    said_again = train_alone(corpus, out, "--resume", "--save-every", "5")
-    assert "going on after step 5" in said_again
+    assert_same_weights(out, alone, 20)
+    first, second = ((logs / f"worker_{n}.log").read_text(errors="replace") for n in (0, 1))
+    assert "2 workers; each takes its share" in first
+    assert "epoch" not in second
+    assert json.loads((out / "run.json").read_text(encoding="utf-8"))["last"].endswith("-0000025")
+    said_again = train_alone(corpus, out, "--resume", "--save-every", "25")
+    assert "going on after step 25" in said_again
     assert_same_run(out, alone)
 
 
@@ -288,28 +300,40 @@ def machines():
 
 
 @slow
-def test_two_machines_make_the_updates_of_one_process(machines, corpus, alone, tmp_path):
-    """One msrun in each of two namespaces, which reach each other only through their addresses."""
+def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, alone, tmp_path):
+    """Their 20 updates are those of the one process. Each of two namespaces has an msrun with two
+    workers; they reach each other only through their addresses."""
     names, why = machines
     out, port, jobs = tmp_path / "run", free_port(), []
+    shutil.copytree(alone, out)
+    run = {"last": "checkpoints/step-0000020", "best": "checkpoints/step-0000020"}
+    (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
+    for newer in ("step-0000040", "average"):
+        shutil.rmtree(out / "checkpoints" / newer)
+    job = arguments(corpus, out, "--resume")
     logs = [tmp_path / f"machine{rank}" for rank in range(2)]
     try:
         for rank, name in enumerate(names):
             options = (
-                "--local_worker_num=1", f"--node_rank={rank}",
+                "--local_worker_num=2", f"--node_rank={rank}",
                 "--master_addr=10.77.0.1", f"--master_port={port}",
             )  # fmt: skip
             prefix = ("ip", "netns", "exec", name)
-            jobs.append(start(2, arguments(corpus, out), logs[rank], prefix, options))
+            jobs.append(start(4, job, logs[rank], prefix, options))
         if not names:
-            jobs.append(start(2, arguments(corpus, out), logs[0]))
-        for job, its_logs in zip(jobs, logs):
-            assert job.wait(timeout=200) == 0, said(its_logs)
+            jobs.append(start(4, job, logs[0]))
+        for process, its_logs in zip(jobs, logs):
+            assert process.wait(timeout=300) == 0, said(its_logs)
     finally:
         for its_logs in logs:
             end(its_logs)
     assert_same_run(out, alone)
+    first = said(logs[0])
+    assert "4 workers; each takes its share" in first
+    assert "going on after step 20" in first
+    assert first.count("best checkpoint") == 1
     if why:
-        pytest.skip(f"no network namespaces ({why}); two processes of one machine were equal")
+        pytest.skip(f"no network namespaces ({why}); four processes of one machine were equal")
     assert (logs[0] / "scheduler.log").exists()
     assert not (logs[1] / "scheduler.log").exists()
+    assert "best checkpoint" not in said(logs[1])
