@@ -104,11 +104,15 @@ def family_tables() -> str:
             f"Perplexity per token of {language[0]['vocab_size']:,} joint byte pairs, over "
             f"{language[0]['test_tokens']:,} tokens of the test captions."
         )
-    for run in language + [run for _, run in translators]:
+    circumstances = {}  # of which rows each is true
+    for part, run in [("language models", run) for run in language] + translators:
         note = f"{measured_on(run)}, seed {run['seed']}."
         note += f" {run['remark']}" if "remark" in run else ""
-        if note not in notes:
-            notes.append(note)
+        rows_of = circumstances.setdefault(note, {})
+        rows_of.setdefault(NAMES.get(part, part), []).append(FAMILY[run["name"]])
+    for note, rows_of in circumstances.items():
+        which = "; ".join(f"{part}: {', '.join(names)}" for part, names in rows_of.items())
+        notes.append(f"{which} – {note}" if len(circumstances) > 1 else note)
     signatures = sorted({run["signature"] for _, run in translators})
     notes += [f"`{signature}`." for signature in signatures]
     return "\n\n".join(["\n".join(rows) for rows in [*parts, [f"- {note}" for note in notes]]])

@@ -69,7 +69,9 @@ def test_the_family_has_a_row_for_each_result_that_is_there(readme, tmp_path):
     notes = [line for line in readme.family_tables().split("\n") if line.startswith("- ")]
     assert notes == [
         "- Perplexity per token of 2,000 joint byte pairs, over 70 tokens of the test captions.",
-        "- 1 core of P, MindSpore 2.10.0, Python 3.12.1, 2026-01-01, seed 1.",
-        "- 1 core of P, MindSpore 2.10.0, Python 3.12.1, 2026-02-02, seed 2. Held to one core.",
+        "- language models: n-gram, Kneser-Ney; embedded (de→en): RNN, GRU with attention – "
+        "1 core of P, MindSpore 2.10.0, Python 3.12.1, 2026-01-01, seed 1.",
+        "- Multi30k (de→en): Transformer – "
+        "1 core of P, MindSpore 2.10.0, Python 3.12.1, 2026-02-02, seed 2. Held to one core.",
         "- `s`.",
     ]
