@@ -58,6 +58,7 @@ ORDERS = (1, 2, 3, 4, 5)
 SMOOTHING = {"add_k": (0.1, 0.03, 0.01, 0.003, 0.001), "kneser_ney": (0.6, 0.75, 0.9)}
 PEAK_LEARNING_RATES = {"neural_lm": (2e-3, 5e-3), "gpt": (1e-3, 3e-3)}
 LANGUAGE_EPOCHS = 8
+TEXT_BUCKETS = (14, 28)  # no caption is longer
 
 
 def main():
@@ -117,9 +118,8 @@ class Captions:
         self.tokenizer = train_tokenizers(
             texts["train"].source, texts["train"].target, recipe.tokens, recipe.vocab_size
         ).target
-        self.longest = recipe.training["buckets"][-1]
         self.encoded = {
-            split: encode_texts(text.target, self.tokenizer, self.longest, text.name)
+            split: encode_texts(text.target, self.tokenizer, TEXT_BUCKETS[-1], text.name)
             for split, text in texts.items()
         }
         self.ids, self.tokens = {}, {}
@@ -132,7 +132,8 @@ class Captions:
 
     def held_out(self, split):
         """Batches to measure on."""
-        return TextBatches(self.encoded[split], (self.longest,), 100 * self.longest, shuffle=False)
+        longest = TEXT_BUCKETS[-1]
+        return TextBatches(self.encoded[split], (longest,), 100 * longest, shuffle=False)
 
     def facts(self) -> dict:
         """What all language models have in common."""
@@ -186,8 +187,7 @@ def trained(name, captions, options):
             epochs=LANGUAGE_EPOCHS, warmup_steps=150, peak_learning_rate=peak, label_smoothing=0.0,
             average=3, seed=options.seed,
         )  # fmt: skip
-        training = TextBatches(captions.encoded["train"], (14, captions.longest), 1200,
-                               seed=options.seed)  # fmt: skip
+        training = TextBatches(captions.encoded["train"], TEXT_BUCKETS, 1200, seed=options.seed)
         model = new_language_model(name, len(captions.tokenizer), options.seed)
         trainer = LanguageTrainer(
             model, captions.tokenizer, training, captions.held_out("val"), config, out,
