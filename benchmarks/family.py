@@ -57,7 +57,7 @@ ORDERS = (1, 2, 3, 4, 5)
 # What is tried with each order: k of add-k, the discount of Kneser-Ney.
 SMOOTHING = {"add_k": (0.1, 0.03, 0.01, 0.003, 0.001), "kneser_ney": (0.6, 0.75, 0.9)}
 PEAK_LEARNING_RATES = {"neural_lm": (2e-3, 5e-3), "gpt": (1e-3, 3e-3)}
-LANGUAGE_EPOCHS = 8
+LANGUAGE_EPOCHS = 6
 TEXT_BUCKETS = (14, 28)  # no caption is longer
 
 
