@@ -50,6 +50,98 @@ def translation_table() -> str:
     return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
 
 
+FAMILY = {
+    "add_k": "n-gram, add-k",
+    "kneser_ney": "n-gram, Kneser-Ney",
+    "neural_lm": "neural, 4 tokens back",
+    "gpt": "GPT",
+    "rnn": "RNN",
+    "rnn-attention": "RNN with attention",
+    "lstm": "LSTM",
+    "lstm-attention": "LSTM with attention",
+    "gru": "GRU",
+    "gru-attention": "GRU with attention",
+    "transformer": "Transformer",
+}
+
+
+def family_tables() -> str:
+    """A table of the language models, one of the translators, then what they were run on.
+
+    A model that has no results has no row.
+    """
+    content = read("family")
+    parts = []
+    language = in_order(content.get("language", {}))
+    if language:
+        rows = [
+            "| language model | parameters | minutes | validation perplexity | test perplexity |",
+            "|---|---|---|---|---|",
+        ]
+        for run in language:
+            rows.append(
+                f"| {language_name(run)} | {run['parameters']:,} | {run['minutes']:.2g} | "
+                f"{run['validation_perplexity']:.2f} | {run['test_perplexity']:.2f} |"
+            )
+        parts.append(rows)
+    translators = [(corpus, run) for corpus in NAMES for run in in_order(content.get(corpus, {}))]
+    if translators:
+        rows = [
+            "| corpus | translator | parameters | epochs | minutes | BLEU, beam 5 |",
+            "|---|---|---|---|---|---|",
+        ]
+        for corpus, run in translators:
+            rows.append(
+                f"| {NAMES[corpus]} | {FAMILY[run['name']]} | {run['parameters']:,} | "
+                f"{run['epochs']} | {run['minutes']:.1f} | {run['bleu']:.2f} |"
+            )
+        parts.append(rows)
+    if not parts:
+        return "To be measured."
+    notes = []
+    if language:
+        notes.append(
+            f"Perplexity per token of {language[0]['vocab_size']:,} joint byte pairs, over "
+            f"{language[0]['test_tokens']:,} tokens of the test captions."
+        )
+    circumstances = {}  # of which rows each is true
+    for part, run in [("language models", run) for run in language] + translators:
+        note = f"{measured_on(run)}, seed {run['seed']}."
+        note += f" {run['remark']}" if "remark" in run else ""
+        rows_of = circumstances.setdefault(note, {})
+        rows_of.setdefault(NAMES.get(part, part), []).append(FAMILY[run["name"]])
+    for note, rows_of in circumstances.items():
+        which = "; ".join(f"{part}: {', '.join(names)}" for part, names in rows_of.items())
+        notes.append(f"{which} – {note}" if len(circumstances) > 1 else note)
+    signatures = sorted({run["signature"] for _, run in translators})
+    notes += [f"`{signature}`." for signature in signatures]
+    return "\n\n".join(["\n".join(rows) for rows in [*parts, [f"- {note}" for note in notes]]])
+
+
+def in_order(runs: dict) -> list[dict]:
+    """The runs there are, as FAMILY orders them; one from another file of results is read there."""
+    found = []
+    for run in (runs[name] for name in FAMILY if name in runs):
+        if "taken_from" in run:
+            content = read(run["taken_from"])
+            (other,) = (r for r in content["seeds"] if r["seed"] == run["seed"])
+            shared = {k: content[k] for k in ("machine", "date", "remark") if k in content}
+            run = {**other, **shared, **run}
+        found.append(run)
+    return found
+
+
+def language_name(run: dict) -> str:
+    """The model's name with what the validation captions chose."""
+    chosen = run["chosen"]
+    if "order" not in chosen:
+        return FAMILY[run["name"]]
+    setting = ", ".join(
+        f"{'n' if name == 'order' else name} = {value:g}" for name, value in chosen.items()
+    )
+    return f"{FAMILY[run['name']]} ({setting})"
+
+
 def measured_on(content: dict) -> str:
     """The machine, the versions and the day of a measurement."""
     machine = content["machine"]
@@ -235,6 +327,7 @@ def main() -> int:
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
     wanted = with_table(with_minutes(text), "results", translation_table())
+    wanted = with_table(wanted, "family", family_tables())
     wanted = with_table(wanted, "speed", speed_table())
     wanted = with_table(wanted, "precision", precision_table())
     wanted = with_table(wanted, "parallel", parallel_table())
