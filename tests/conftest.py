@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 # MindSpore reads this when it is first imported: errors only, no notes on missing accelerators.
 os.environ.setdefault("GLOG_v", "3")
@@ -26,17 +27,19 @@ def pytest_configure():
         os.sched_setaffinity(0, share or cores)
 
 
-def pytest_itemcollected(item):
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items):
     """Keep together what one worker must run in order (`--dist loadgroup`).
 
     That is a file; and the lessons that take the model which an earlier one trained.
     """
     if not WORKER:
         return
-    file = item.nodeid.split("::")[0]
-    trains_for_others = ("04_", "05_", "06_")
-    together = file.startswith("notebooks/") and item.path.name.startswith(trains_for_others)
-    item.add_marker(pytest.mark.xdist_group("lessons 04 to 06" if together else file))
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        takes_a_model = re.match(r"notebooks/(solutions/)?0[456]_", file)
+        group = "lessons 04 to 06" if takes_a_model else file
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 class Compiled(nn.Cell):
