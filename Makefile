@@ -31,7 +31,7 @@ CHECK_FLAGS ?=
 PY := .venv/bin/python
 NOTEBOOKS ?=
 # Processes that share the tests, a file each; one needs up to 3 GiB of memory.
-WORKERS = -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+WORKERS = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 # Every cell of every notebook is run, in quick mode, and its output compared with the stored one.
 NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg notebooks
 # Lesson 05 takes the real Multi30k where a mirror of it is at hand, else the embedded corpus.

@@ -27,19 +27,22 @@ def pytest_configure():
         os.sched_setaffinity(0, share or cores)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items):
-    """Keep together what one worker must run in order (`--dist loadgroup`).
+@pytest.hookimpl(optionalhook=True)  # pytest-xdist's; it may be missing
+def pytest_xdist_make_scheduler(config, log):
+    """A worker takes whole files (`--dist loadfile`), and lessons 04 to 06 as if they were one.
 
-    That is a file; and the lessons that take the model which an earlier one trained.
+    A notebook's cells need each other, and lesson 06 takes the model that lesson 05 or 04 trained.
     """
-    if not WORKER:
-        return
-    for item in items:
-        file = item.nodeid.split("::")[0]
-        takes_a_model = re.match(r"notebooks/(solutions/)?0[456]_", file)
-        group = "lessons 04 to 06" if takes_a_model else file
-        item.add_marker(pytest.mark.xdist_group(group))
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class FilesAndLessons(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return re.sub(r"^notebooks/(solutions/)?0[456]_.*", "lessons 04 to 06", file)
+
+    return FilesAndLessons(config, log)
 
 
 class Compiled(nn.Cell):
