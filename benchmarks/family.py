@@ -155,27 +155,31 @@ def counted(name, captions):
         model = kind(captions.ids["train"], order, len(captions.tokenizer))
         minutes = (time.perf_counter() - started) / 60
         for value in SMOOTHING[name]:
-            if name == "add_k":
-                setting = {"order": order, "k": value}
-                model.k = value
-            else:
-                setting = {"order": order, "discount": value}
-                model.discount = model.unigram_discount = value
+            setting = {"order": order, **smooth(model, value)}
             validation = model.perplexity(captions.ids["val"])
             tried.append({**setting, "validation_perplexity": round(validation, 3)})
             if best is None or validation < best[0]:
-                test = model.perplexity(captions.ids["test"])
-                best = validation, test, minutes, setting, needed_counts(name, model)
-    validation, test, minutes, setting, parameters = best
+                best = validation, model, value, setting, minutes
+    validation, model, value, setting, minutes = best
+    smooth(model, value)
     return {
-        "test_perplexity": round(test, 3),
+        "test_perplexity": round(model.perplexity(captions.ids["test"]), 3),
         "validation_perplexity": round(validation, 3),
-        "parameters": parameters,
+        "parameters": needed_counts(name, model),
         "minutes": round(minutes, 4),
         **captions.facts(),
         "chosen": setting,
         "tried": tried,
     }
+
+
+def smooth(model, value) -> dict:
+    """Give a model its k or its discount; the counts stay. Returns the setting by name."""
+    if isinstance(model, AddK):
+        model.k = value
+        return {"k": value}
+    model.discount = model.unigram_discount = value
+    return {"discount": value}
 
 
 def needed_counts(name, model):
