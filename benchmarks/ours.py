@@ -16,11 +16,18 @@ import time
 import mindspore as ms
 import numpy as np
 from common import peak_memory_mib, timed
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
-from step_llm import Batches, Transformer, TransformerConfig
+from step_llm import (
+    Batches,
+    FeedForward,
+    Transformer,
+    TransformerConfig,
+    scaled_dot_product_attention,
+)
 from step_llm._runtime import graph_mode
 from step_llm.data import EncodedPairs
+from step_llm.layers import LayerNorm
 from step_llm.search import CachedDecoder, PlainDecoder, beam_search, greedy_search
 from step_llm.training import TrainStep
 from step_llm.vocabulary import EOS_ID
@@ -98,7 +105,6 @@ class _NeverEnds:
 
     def step(self, *arguments):
         log_probs, state = self.decoder.step(*arguments)
-        log_probs = log_probs.copy()
         log_probs[:, EOS_ID] = -np.inf
         return log_probs, state
 
@@ -162,6 +168,75 @@ def lengths(options):
     return {"points": found}
 
 
+class _Attend(nn.Cell):
+    """Attention of one position to the keys and values of 32."""
+
+    def __init__(self, rows, heads, d_head):
+        super().__init__()
+        kept = np.random.default_rng(0).normal(size=(rows, heads, 32, d_head)).astype(np.float32)
+        self.heads = Parameter(Tensor(kept), name="heads")
+
+    def construct(self, query):
+        return scaled_dot_product_attention(query, self.heads, self.heads)[0]
+
+
+class _Chain(nn.Cell):
+    """Cells one after another in one graph."""
+
+    def __init__(self, cells):
+        super().__init__()
+        self.cells_in_order = nn.CellList(cells)
+
+    @ms.jit
+    def construct(self, x):
+        for cell in self.cells_in_order:
+            x = cell(x)
+        return x
+
+
+class _Words(nn.Cell):
+    """The projection to the vocabulary, and the log-probabilities."""
+
+    def __init__(self, d_model, vocab):
+        super().__init__()
+        self.projection = nn.Dense(d_model, vocab, has_bias=False)
+
+    def construct(self, x):
+        return ops.log_softmax(self.projection(x), -1)
+
+
+def operations(options):
+    """Seconds of each operation of a decoding step, alone, and of the whole step, all for so many
+    rows. Of each operation a chain is timed, as one graph, less the time of an empty graph."""
+    rows, vocab, chain = options["rows"], options["vocab"], options["chain"]
+    config = TransformerConfig.preset(options["preset"], vocab, vocab)
+    d_model, heads, d_head = config.d_model, config.num_heads, config.d_model // config.num_heads
+    vectors, query = (rows, d_model), (rows, heads, 1, d_head)
+    cases = {
+        "empty": (vectors, []),
+        "projection": (vectors, [nn.Dense(d_model, d_model) for _ in range(chain)]),
+        "feed-forward": (
+            (rows, 1, d_model), [FeedForward(d_model, config.d_ff) for _ in range(chain)],
+        ),
+        "attention": (query, [_Attend(rows, heads, d_head) for _ in range(chain)]),
+        "LayerNorm": (vectors, [LayerNorm(d_model) for _ in range(chain)]),
+        "vocabulary": (vectors, [_Words(d_model, vocab)]),
+    }  # fmt: skip
+    seconds = {}
+    for name, (shape, cells) in cases.items():
+        x = Tensor(np.random.default_rng(1).normal(size=shape).astype(np.float32))
+        graph = _Chain(cells).set_train(False)
+        found = timed(lambda x=x, graph=graph: graph(x).asnumpy(), 60, 60)["seconds"]
+        seconds[name] = (found - seconds["empty"]) / len(cells) if cells else found
+    decoder = CachedDecoder(model_of(options, tied_embeddings="all"))
+    source = np.random.default_rng(0).integers(4, vocab, (rows, 16)).astype(np.int32)
+    tokens = np.full(rows, 5, np.int32)
+    with decoder.running():
+        state = decoder.start(source, 1)
+        seconds["step"] = timed(lambda: decoder.step(state, tokens), 60, 60)["seconds"]
+    return seconds
+
+
 def product(options):
     """Greatest rate of a matrix product, in GFLOP/s."""
 
@@ -179,7 +254,7 @@ def product(options):
     return {"gflops": rate}
 
 
-TASKS = {f.__name__: f for f in (step, epoch, decode, one, lengths, product)}
+TASKS = {f.__name__: f for f in (step, epoch, decode, one, lengths, operations, product)}
 
 
 if __name__ == "__main__":

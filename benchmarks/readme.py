@@ -197,8 +197,48 @@ def speed_table() -> str:
             f"peak of a matrix product {growth['peak_gflops']:.0f} GFLOP/s ("
             f"{measured_on(content['growth'])})."
         )
+    alone = operations_table(content["operations"]["results"]) if "operations" in content else ""
     pictures = PICTURES if "growth" in content else ""
-    return "\n".join([*rows, "", *(f"- {note}" for note in notes), pictures]).rstrip()
+    return "\n".join([*rows, "", *(f"- {note}" for note in notes), alone, pictures]).rstrip()
+
+
+def operations_table(results: dict) -> str:
+    """What a decoding step consists of: milliseconds of each operation, alone, ours and theirs."""
+    rows = [
+        "",
+        f"A decoding step of `tiny`, operation by operation, each alone: milliseconds, step_llm / "
+        f"peer ({' and '.join(results)}).",
+        "",
+        f"| operation | in a step | {' | '.join(results)} |",
+        "|---|---|" + "---|" * len(results),
+    ]
+    for name, first in next(iter(results.values())).items():
+        cells = [
+            f"{found[name]['ours']['median']:.3f} / {found[name]['theirs']['median']:.3f}"
+            for found in results.values()
+        ]
+        times = "" if name == "step" else f"{first['times']} ×"
+        label = "**the whole step**" if name == "step" else name
+        rows.append(f"| {label} | {times} | {' | '.join(cells)} |")
+    without = ", ".join(
+        f"{label} {_without_products(found):.2f} ms" for label, found in results.items()
+    )
+    rows += [
+        "",
+        "With the peer's time for projections, feed-forward, attention and vocabulary in the place "
+        f"of ours, the step would take: {without}.",
+    ]
+    return "\n".join(rows)
+
+
+def _without_products(found: dict) -> float:
+    """Our step, had its matrix products the peer's times."""
+    products = [name for name in found if name not in ("step", "LayerNorm")]
+    lost = sum(
+        found[name]["times"] * (found[name]["ours"]["median"] - found[name]["theirs"]["median"])
+        for name in products
+    )
+    return found["step"]["ours"]["median"] - lost
 
 
 def precision_table() -> str:

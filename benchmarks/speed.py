@@ -3,11 +3,12 @@
     python benchmarks/speed.py                    everything, about an hour on two cores
     python benchmarks/speed.py step decode        these parts; the others' results stay
 
-The parts: step, epoch, decode, one (a sentence at a time), target (training until a BLEU on the
-validation set), growth. Each measurement is a process of
-its own, the two sides take turns (A B A B), with as many threads each. Results go to
-benchmarks/results/speed.json, pictures of the growth beside it; `python benchmarks/readme.py` puts
-them into the README. The epoch and the sentences are real Multi30k (`python -m step_llm fetch`).
+The parts: step, epoch, decode, one (a sentence at a time), operations (what a decoding step
+consists of, each alone), target (training until a BLEU on the validation set), growth. Each
+measurement is a process of its own, the two sides take turns (A B A B), with as many threads each.
+Results go to benchmarks/results/speed.json, pictures of the growth beside it;
+`python benchmarks/readme.py` puts them into the README. The epoch and the sentences are real
+Multi30k (`python -m step_llm fetch`).
 """
 
 from __future__ import annotations
@@ -113,6 +114,29 @@ def bench_one(data):
     }
 
 
+# How often a decoding step of `tiny` does each: four layers, each with six projections of D to D
+# (the keys and values of the source are there already), two attentions, three LayerNorms.
+OPERATIONS = {
+    "projection": 24, "feed-forward": 4, "attention": 8, "LayerNorm": 12, "vocabulary": 1,
+}  # fmt: skip
+
+
+def bench_operations(_):
+    """Milliseconds of each operation of a decoding step, alone, for one row and for 64."""
+    found = {}
+    for rows, label in ((1, "one row"), (64, "64 rows")):
+        options = {"preset": "tiny", "vocab": 5000, "rows": rows, "chain": 12}
+        runs = paired("operations", options, 3)
+        found[label] = {
+            name: {
+                "times": OPERATIONS.get(name, 1),
+                **{side: summary([1000 * run[name] for run in runs[side]]) for side in runs},
+            }
+            for name in (*OPERATIONS, "step")
+        }
+    return found
+
+
 def bench_target(data):
     """Minutes from raw Multi30k to greedy BLEU 36.5 on the validation set, with our recipe.
 
@@ -168,6 +192,7 @@ PARTS = {
     "epoch": bench_epoch,
     "decode": bench_decode,
     "one": bench_one,
+    "operations": bench_operations,
     "target": bench_target,
     "growth": bench_growth,
 }

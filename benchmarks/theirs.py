@@ -258,7 +258,46 @@ def one(options):
     return {"median": statistics.median(seconds), "p95": float(np.percentile(seconds, 95))}
 
 
-TASKS = {f.__name__: f for f in (step, epoch, target, decode, one)}
+def operations(options):
+    """As ours.py's: each operation of a decoding step alone, and a step of Marian's generate."""
+    rows, vocab, chain = options["rows"], options["vocab"], options["chain"]
+    d_model, _, _, d_ff, heads = PRESETS[options["preset"]]
+    kept = torch.randn(rows, heads, 32, d_model // heads)
+    vectors, query = (rows, d_model), (rows, heads, 1, d_model // heads)
+
+    def attend(x):
+        return nn.functional.scaled_dot_product_attention(x, kept, kept)
+
+    def feed_forward():
+        return nn.Sequential(nn.Linear(d_model, d_ff), nn.ReLU(), nn.Linear(d_ff, d_model))
+
+    cases = {
+        "projection": (vectors, [nn.Linear(d_model, d_model) for _ in range(chain)]),
+        "feed-forward": (vectors, [feed_forward() for _ in range(chain)]),
+        "attention": (query, [attend] * chain),
+        "LayerNorm": (vectors, [nn.LayerNorm(d_model) for _ in range(chain)]),
+        "vocabulary": (
+            vectors,
+            [nn.Sequential(nn.Linear(d_model, vocab, bias=False), nn.LogSoftmax(-1))],
+        ),
+    }
+    seconds = {}
+    with torch.inference_mode():
+        for name, (shape, cells) in cases.items():
+            x = torch.randn(shape)
+
+            def run(x=x, cells=cells):
+                for cell in cells:
+                    x = cell(x)
+
+            seconds[name] = timed(run, 60, 60)["seconds"] / len(cells)
+    model, sources = _marian(options), np.full((rows, 16), 5).tolist()
+    length = 24
+    found = timed(lambda: _generate(model, sources, length, 1), 2, 5)["seconds"]
+    return {**seconds, "step": found / length}
+
+
+TASKS = {f.__name__: f for f in (step, epoch, target, decode, one, operations)}
 
 
 if __name__ == "__main__":

@@ -113,12 +113,11 @@ class GPT(nn.Cell):
         batch, _, room, _ = cache[0][0].shape
         places = ops.arange(room).reshape((1, room))
         position = position.reshape((batch, 1))
-        at_position = (places == position).reshape((batch, 1, room, 1))
         mask = (places <= position).reshape((batch, 1, 1, room))
         x = self.embedding(tokens.reshape((batch, 1))) + ops.gather(
             self.positions.weight, position, 0
         )  # (B, 1, D)
-        return self.layers.step(x, cache, at_position, mask)
+        return self.layers.step(x, cache, position, mask)
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""

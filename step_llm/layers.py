@@ -15,7 +15,7 @@ from step_llm.attention import MultiHeadAttention
 from step_llm.config import Config, TransformerConfig
 
 __all__ = [
-    "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "cache_place",
+    "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "cache_rows",
     "layer_norm", "write",
 ]  # fmt: skip
 
@@ -81,7 +81,12 @@ class LayerNorm(nn.Cell):
 
     def construct(self, x):
         check_last_axis("x", x.shape, self.d_model, "(…, d_model)")
-        return layer_norm(x, self.gamma, self.beta, self.epsilon)
+        if self.training:
+            return layer_norm(x, self.gamma, self.beta, self.epsilon)
+        # The same in one operator. Its gradient is slow; without one it is ahead: (64 x 128), as in
+        # a step of decoding, takes 0.05 ms, and the products above 0.15 ms.
+        axis = len(x.shape) - 1
+        return ops.LayerNorm(axis, axis, self.epsilon)(x, self.gamma, self.beta)[0]
 
 
 class FeedForward(nn.Cell):
@@ -162,31 +167,29 @@ def _residual(config):
     return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)
 
 
-def cache_place(at_position: Tensor, heads: Tensor) -> tuple[Tensor, Tensor]:
-    """What ``write`` needs of the position at which a cache is written, for all layers once.
+def cache_rows(position: Tensor, heads: Tensor) -> Tensor:
+    """Which rows of a cache, seen as a table (B · H · T, Dk), hold a position; for all layers once.
 
     Args:
-        at_position: Boolean, broadcasts to (B, 1, T, 1), True at one of the T places.
+        position: (B,) or, one for all, (1,); integers from 0 to T − 1.
         heads: cached keys or values (B, H, T, Dk).
 
     Returns:
-        1 at the place and 0 elsewhere, (B, H, T, 1); 0 at the place and 1 elsewhere,
-        (B, H, T, Dk).
+        (B · H, 1) int32, what ``write`` needs.
     """
-    at_position = ops.cast(at_position, heads.dtype)
-    here = ops.broadcast_to(at_position, (*heads.shape[:3], 1))
-    return here, ops.broadcast_to(1.0 - at_position, heads.shape)
+    batch, num_heads, room, _ = heads.shape
+    first = ops.arange(batch * num_heads).reshape((batch, num_heads)) * room
+    rows = first + position.reshape((-1, 1))
+    return ops.cast(rows, mstype.int32).reshape((-1, 1))
 
 
-def write(cached: Tensor, new: Tensor, place: tuple[Tensor, Tensor]) -> Tensor:
-    """A cache (B, H, T, Dk) with new keys or values (B, H, 1, Dk) at one place.
-
-    Formula: cached ⊙ elsewhere + here · new; a product in place of ``ops.where``, because
-    compiled on the CPU a broadcast keeps 16 bytes of indices for each of its elements, and there
-    would be two for each layer's keys and two for its values.
-    """
-    here, elsewhere = place
-    return cached * elsewhere + ops.BatchMatMul()(here, new)
+def write(cached: Tensor, new: Tensor, rows: Tensor) -> Tensor:
+    """A cache (B, H, T, Dk) with new keys or values (B, H, 1, Dk) in the place of its ``rows``."""
+    width = cached.shape[-1]
+    table = ops.TensorScatterUpdate()(
+        cached.reshape((-1, width)), rows, new.reshape((-1, width))
+    )
+    return table.reshape(cached.shape)
 
 
 class EncoderLayer(nn.Cell):
@@ -214,17 +217,17 @@ class EncoderLayer(nn.Cell):
         x, _, weights = self.step(x, None, None, mask, rotation)
         return x, weights
 
-    def step(self, x, own, place, mask=None, rotation=None):
+    def step(self, x, own, rows, mask=None, rotation=None):
         """Positions x (B, S, D) that follow others whose keys and values are cached.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``place``, see
-        ``cache_place``, and S is 1. With ``own`` None nothing came before. Returns the output
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``rows``, see
+        ``cache_rows``, and S is 1. With ``own`` None nothing came before. Returns the output
         (B, S, D), the keys and values by now, and the attention weights.
         """
         h = self.attention_residual.before(x)
         key, value = self.self_attention.project_key_value(h, h, rotation)
         if own is not None:
-            key, value = write(own[0], key, place), write(own[1], value, place)
+            key, value = write(own[0], key, rows), write(own[1], value, rows)
         h, weights = self.self_attention.attend(h, key, value, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))
@@ -264,16 +267,16 @@ class DecoderLayer(nn.Cell):
         """Keys and values of the encoder's output, (B, H, S, Dk) each; the same at every step."""
         return self.cross_attention.project_key_value(memory, memory)
 
-    def step(self, x, own, place, memory_heads, self_mask, memory_mask, rotation=None):
+    def step(self, x, own, rows, memory_heads, self_mask, memory_mask, rotation=None):
         """One position of decoding: x (B, 1, D) with the cached keys and values of the others.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``place``, see
-        ``cache_place``. Returns the output (B, 1, D), the new ``own``, and the cross-attention
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``rows``, see
+        ``cache_rows``. Returns the output (B, 1, D), the new ``own``, and the cross-attention
         weights.
         """
         h = self.self_residual.before(x)
         new_key, new_value = self.self_attention.project_key_value(h, h, rotation)
-        own = (write(own[0], new_key, place), write(own[1], new_value, place))
+        own = (write(own[0], new_key, rows), write(own[1], new_value, rows))
         x, _, cross_weights = self._sublayers(
             x, h, own, memory_heads, self_mask, memory_mask, rotation
         )

@@ -260,8 +260,10 @@ class _Step(nn.Cell):
     """One step of all rows: run the model at one position each, project."""
 
     def __init__(self, model):
-        super().__init__(auto_prefix=False)  # the model's parameters keep their names
-        self.model = model
+        super().__init__(auto_prefix=False)
+        # The methods, not the model: at each call MindSpore visits every cell inside a cell.
+        self.step = model.step
+        self.project = model.project
 
     @ms.jit
     def construct(self, tokens, position, *heads):
@@ -269,8 +271,8 @@ class _Step(nn.Cell):
         cache = []
         for place in range(0, len(heads), 2):
             cache.append((heads[place], heads[place + 1]))
-        hidden, cache = self.model.step(tokens, position, cache)
-        logits = self.model.project(hidden)  # (R, 1, V)
+        hidden, cache = self.step(tokens, position, cache)
+        logits = self.project(hidden)  # (R, 1, V)
         return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1), cache
 
 

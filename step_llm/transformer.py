@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm._checks import check_mask_shape, check_rank
 from step_llm.config import Config, TransformerConfig
-from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm, cache_place
+from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm, cache_rows
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 from step_llm.positions import LearnedPositions, SinusoidalPositions, rotary_tables
 
@@ -82,7 +82,7 @@ class Encoder(nn.Cell):
         self.final_norm = _final_norm(config)
 
     def construct(self, x, mask=None, rotation=None):
-        mask = _for_all_heads(mask, x, x, self.num_heads)
+        mask = _for_all_heads(mask, self.num_heads, x, x.shape[1])
         weights = []
         for layer in self.layers:
             x, layer_weights = layer(x, mask, rotation)
@@ -97,13 +97,14 @@ class Encoder(nn.Cell):
             cache.append(own)
         return self.final_norm(x), cache
 
-    def step(self, x, cache, at_position, mask, rotation=None):
-        """One position through all layers: x (B, 1, D), written to the caches where
-        ``at_position`` (B, 1, T, 1) is True. See ``EncoderLayer.step``."""
-        place = cache_place(at_position, cache[0][0])
+    def step(self, x, cache, position, mask, rotation=None):
+        """One position through all layers: x (B, 1, D), written to the caches (B, H, T, Dk) at
+        ``position``, (B,) or (1,). See ``EncoderLayer.step``."""
+        rows = cache_rows(position, cache[0][0])
+        mask = _for_all_heads(mask, self.num_heads, x, cache[0][0].shape[2])
         new_cache = []
         for layer, own in zip(self.layers, cache):
-            x, own, _ = layer.step(x, own, place, mask, rotation)
+            x, own, _ = layer.step(x, own, rows, mask, rotation)
             new_cache.append(own)
         return self.final_norm(x), new_cache
 
@@ -128,8 +129,8 @@ class Decoder(nn.Cell):
         self.final_norm = _final_norm(config)
 
     def construct(self, x, memory, self_mask=None, memory_mask=None, rotation=None):
-        self_mask = _for_all_heads(self_mask, x, x, self.num_heads)
-        memory_mask = _for_all_heads(memory_mask, x, memory, self.num_heads)
+        self_mask = _for_all_heads(self_mask, self.num_heads, x, x.shape[1])
+        memory_mask = _for_all_heads(memory_mask, self.num_heads, x, memory.shape[1])
         weights = []
         for layer in self.layers:
             x, _, cross_weights = layer(x, memory, self_mask, memory_mask, rotation)
@@ -140,22 +141,27 @@ class Decoder(nn.Cell):
         """Each layer's keys and values of the encoder's output: what a cache holds of it."""
         return [layer.project_memory(memory) for layer in self.layers]
 
-    def step(self, x, cache, at_position, memory_heads, self_mask, memory_mask, rotation=None):
-        """One position through all layers: x (B, 1, D), written to the caches where
-        ``at_position`` (1, 1, T, 1) is True. See ``DecoderLayer.step``."""
-        place = cache_place(at_position, cache[0][0])
+    def step(self, x, cache, position, memory_heads, self_mask, memory_mask, rotation=None):
+        """One position through all layers: x (B, 1, D), written to the caches (B, H, T, Dk) at
+        ``position``, (B,) or (1,). See ``DecoderLayer.step``."""
+        rows = cache_rows(position, cache[0][0])
+        self_mask = _for_all_heads(self_mask, self.num_heads, x, cache[0][0].shape[2])
+        memory_mask = _for_all_heads(memory_mask, self.num_heads, x, memory_heads[0][0].shape[2])
         new_cache = []
         for layer, own, heads in zip(self.layers, cache, memory_heads):
-            x, own, _ = layer.step(x, own, place, heads, self_mask, memory_mask, rotation)
+            x, own, _ = layer.step(x, own, rows, heads, self_mask, memory_mask, rotation)
             new_cache.append(own)
         return self.final_norm(x), new_cache
 
 
-def _for_all_heads(mask, queries, keys, num_heads):
-    """Broadcast a mask to (B, H, T, S) once, and not again in every layer."""
+def _for_all_heads(mask, num_heads, queries, keys):
+    """Broadcast a mask to (B, H, T, S) once, and not again in every layer.
+
+    ``queries`` are (B, T, D), ``keys`` is their number S.
+    """
     if mask is None:
         return None
-    shape = (queries.shape[0], num_heads, queries.shape[1], keys.shape[1])
+    shape = (queries.shape[0], num_heads, queries.shape[1], keys)
     check_mask_shape(mask.shape, shape)
     return ops.broadcast_to(mask, shape)
 
@@ -284,7 +290,6 @@ class Transformer(nn.Cell):
         """
         room = cache[0][0].shape[2]
         places = ops.arange(room)
-        at_position = (places == position).reshape((1, 1, room, 1))
         self_mask = (places <= position).reshape((1, 1, 1, room))
         x = self.target_embedding(tokens.reshape((tokens.shape[0], 1)))  # (B, 1, D)
         rotation = None
@@ -294,7 +299,7 @@ class Transformer(nn.Cell):
         else:
             x = x + ops.gather(self.target_positions.table(room), position, 0)
         return self.decoder.step(
-            x, cache, at_position, memory_heads, self_mask, source_mask, rotation
+            x, cache, position, memory_heads, self_mask, source_mask, rotation
         )
 
     def project(self, hidden):

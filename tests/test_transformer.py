@@ -351,7 +351,7 @@ def test_decoder_step_equals_its_whole_pass(positions):
         output, cache = decoder.step(
             Tensor(x[:, t : t + 1]),
             cache,
-            Tensor((places == t).reshape(1, 1, 4, 1)),
+            Tensor(np.array([t], np.int32)),
             heads,
             Tensor((places <= t).reshape(1, 1, 1, 4)),
             mask,
