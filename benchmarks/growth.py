@@ -81,7 +81,7 @@ def draw(found) -> None:
             title=f"last three points: exponent {sweep['exponent_of_the_last_three']:.2f}",
         )  # fmt: skip
         axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.savefig(RESULTS / "growth-training.png", dpi=110)
 
     figure = Figure(figsize=(5.5, 3.4), layout="constrained")
