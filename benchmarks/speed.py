@@ -1,6 +1,6 @@
 """Speed beside PyTorch and Hugging Face, measured in pairs on this machine.
 
-    python benchmarks/speed.py                    everything, about an hour on two cores
+    python benchmarks/speed.py                    everything, about two hours on two cores
     python benchmarks/speed.py step decode        these parts; the others' results stay
 
 The parts: step, epoch, decode, one (a sentence at a time), operations (what a decoding step
