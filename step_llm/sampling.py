@@ -260,7 +260,7 @@ class _Step(nn.Cell):
     """One step of all rows: run the model at one position each, project."""
 
     def __init__(self, model):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         # The methods, not the model: at each call MindSpore visits every cell inside a cell.
         self.step = model.step
         self.project = model.project

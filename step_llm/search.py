@@ -115,7 +115,7 @@ class _Start(nn.Cell):
     """Encode, and project the memory for every decoder layer: all that needs doing once."""
 
     def __init__(self, model):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         # The methods, not the model: at each call MindSpore visits every cell inside a cell, which
         # for one sentence takes a fifth of the time.
         self.encode = model.encode
@@ -134,7 +134,7 @@ class _Step(nn.Cell):
     """One decoding step: reorder the cache, run the decoder at one position, project."""
 
     def __init__(self, model):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.step = model.step
         self.project = model.project
 
@@ -240,7 +240,7 @@ class _RecurrentStart(nn.Cell):
     """Encode, and repeat each sentence's memory and first state for its rows."""
 
     def __init__(self, model):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.encode = model.encode
         self.first_states = model.start
 
@@ -259,7 +259,7 @@ class _RecurrentStep(nn.Cell):
     """One decoding step: reorder the states, run the cells once, project."""
 
     def __init__(self, model, tensors):
-        super().__init__(auto_prefix=False)
+        super().__init__()
         self.step = model.step
         self.project = model.project
         self.tensors = tensors  # of a layer's state
