@@ -119,16 +119,8 @@ def family_tables() -> str:
 
 
 def in_order(runs: dict) -> list[dict]:
-    """The runs there are, as FAMILY orders them; one from another file of results is read there."""
-    found = []
-    for run in (runs[name] for name in FAMILY if name in runs):
-        if "taken_from" in run:
-            content = read(run["taken_from"])
-            (other,) = (r for r in content["seeds"] if r["seed"] == run["seed"])
-            shared = {k: content[k] for k in ("machine", "date", "remark") if k in content}
-            run = {**other, **shared, **run}
-        found.append(run)
-    return found
+    """The runs there are, as FAMILY orders them."""
+    return [runs[name] for name in FAMILY if name in runs]
 
 
 def language_name(run: dict) -> str:
