@@ -23,7 +23,7 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmark")
     options = parser.parse_args()
