@@ -170,8 +170,10 @@ def speed_table() -> str:
                 f"| {label} | {spread(ours)} {unit} | {spread(theirs)} {unit} | {ratio:.2f} "
                 f"| {goal} |"
             )
-    parts = [content[part] for part in SPEED if part in content]
-    notes = sorted({measured_on(part) for part in parts})
+    measured = {}  # where and when, and which parts were measured there
+    for part in (part for part in (*SPEED, "operations") if part in content):
+        measured.setdefault(measured_on(content[part]), []).append(f"`{part}`")
+    notes = [f"{', '.join(parts)}: {where}." for where, parts in measured.items()]
     if "epoch" in content:
         compiled = content["epoch"]["results"]["ours"]["all_shapes_compiled_seconds"]
         notes.append(
@@ -280,10 +282,10 @@ def parallel_table() -> str:
 
 
 def spread(values: dict) -> str:
-    """A median, with least and greatest in brackets."""
-    digits = max(0, 2 - len(str(int(values["median"]))))
+    """A median in three digits, with least and greatest in brackets if there is more than one."""
+    digits = max(0, 3 - len(str(int(values["median"]))))
     median, least, most = (f"{values[k]:,.{digits}f}" for k in ("median", "min", "max"))
-    return f"{median} ({least}–{most})"
+    return median if values["min"] == values["max"] else f"{median} ({least}–{most})"
 
 
 def _step_rows(results):
