@@ -95,8 +95,6 @@ class PlainDecoder:
     def step(self, state, tokens, parents=None):
         """Append a token to each row: log-probabilities (R, V) of the next one, and the new state.
 
-        The log-probabilities are the caller's: a search writes over them.
-
         Args:
             state: what ``start`` or the last ``step`` returned.
             tokens: (R,) ids.
@@ -485,17 +483,17 @@ def _top_k(log_probs, k):
     """The k largest of each row, largest first, and their ids: (R, k) each.
 
     Padding and the begin token are left out. NumPy's argmax k times over: for a beam of 5 about
-    ten times as fast as the CPU's TopK or a partition of each row. What has been taken becomes −inf
-    in ``log_probs`` itself: for 64 sentences a copy would be 6 MB at each step.
+    ten times as fast as the CPU's TopK or a partition of each row.
     """
-    log_probs[:, [PAD_ID, BOS_ID]] = -np.inf
-    rows = np.arange(len(log_probs))
-    ids = np.empty((len(log_probs), k), np.int32)
-    values = np.empty((len(log_probs), k), log_probs.dtype)
+    remaining = log_probs.copy()
+    remaining[:, [PAD_ID, BOS_ID]] = -np.inf
+    rows = np.arange(len(remaining))
+    ids = np.empty((len(remaining), k), np.int32)
+    values = np.empty((len(remaining), k), remaining.dtype)
     for place in range(k):
-        ids[:, place] = log_probs.argmax(axis=1)
-        values[:, place] = log_probs[rows, ids[:, place]]
-        log_probs[rows, ids[:, place]] = -np.inf
+        ids[:, place] = remaining.argmax(axis=1)
+        values[:, place] = remaining[rows, ids[:, place]]
+        remaining[rows, ids[:, place]] = -np.inf
     return values, ids
 
 
