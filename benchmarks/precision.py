@@ -18,12 +18,14 @@ from pathlib import Path
 
 from common import ROOT, machine, write_results
 
+from step_llm.recipes import RECIPES
+
 PRECISIONS = ("float32", "float16", "bfloat16")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=RECIPES["mini"].training["epochs"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmark")
     options = parser.parse_args()
