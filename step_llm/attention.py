@@ -140,6 +140,7 @@ class MultiHeadAttention(nn.Cell):
     Shapes: query (B, T, D), key and value (B, S, D), mask broadcasts to (B, H, T, S), True = may
     attend; ``rotation`` is None or what ``positions.rotary_tables`` returns, for T = S. The output
     is (B, T, D); with ``need_weights=True`` it is the pair of that and the weights (B, H, T, S).
+    The two halves also take (B, D), one position of each sentence, and return it so.
 
     Raises:
         ValueError: d_model not divisible by num_heads, an input of another rank or width, a mask
@@ -164,6 +165,8 @@ class MultiHeadAttention(nn.Cell):
         self.output_projection = nn.Dense(d_model, d_model)
 
     def construct(self, query, key, value, mask=None, rotation=None, need_weights=False):
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            check_rank(name, x.shape, 3, "(B, length, d_model)")
         key_heads, value_heads = self.project_key_value(key, value, rotation)
         output, weights = self.attend(query, key_heads, value_heads, mask, rotation)
         if need_weights:
@@ -184,10 +187,9 @@ class MultiHeadAttention(nn.Cell):
         if rotation is not None:
             query_heads = apply_rotary(query_heads, rotation)
         output, weights = scaled_dot_product_attention(query_heads, key_heads, value_heads, mask)
-        return self.output_projection(self._merge_heads(output)), weights
+        return self.output_projection(self._merge_heads(output, query.shape)), weights
 
     def _checked(self, name, x):
-        check_rank(name, x.shape, 3, "(B, length, d_model)")
         check_last_axis(name, x.shape, self.d_model, "(B, length, d_model)")
         return x
 
@@ -196,11 +198,11 @@ class MultiHeadAttention(nn.Cell):
     # takes 300 MiB off (1,730 to 1,430), and it is no slower. Of one position, as in decoding, the
     # numbers stand in the same order either way.
     def _split_heads(self, x):
-        if x.shape[1] == 1:
+        if len(x.shape) == 2 or x.shape[1] == 1:
             return x.reshape((x.shape[0], self.num_heads, 1, self.d_head))
         return ops.stack(ops.split(x, self.d_head, -1), 1)  # (B, T, D) to (B, H, T, Dk)
 
-    def _merge_heads(self, x):
+    def _merge_heads(self, x, shape):
         if x.shape[2] == 1:
-            return x.reshape((x.shape[0], 1, self.d_model))
+            return x.reshape(shape)
         return ops.cat(ops.unbind(x, 1), -1)  # (B, H, T, Dk) to (B, T, D)

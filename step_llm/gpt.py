@@ -106,6 +106,7 @@ class GPT(nn.Cell):
             position: (B,) their places, counted from 0; texts may differ in length.
             cache: for each layer keys and values (B, H, T, Dk); T is the room there is, more than
                 the largest position. What stands there from ``position`` on is not read.
+                Parameters are written in place.
 
         Returns:
             hidden vectors (B, 1, D) and the cache with the new tokens written into it.

@@ -15,7 +15,7 @@ from step_llm.attention import MultiHeadAttention
 from step_llm.config import Config, TransformerConfig
 
 __all__ = [
-    "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "cache_rows",
+    "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "cache_places",
     "layer_norm", "write",
 ]  # fmt: skip
 
@@ -99,7 +99,7 @@ class FeedForward(nn.Cell):
         d_ff: inner width.
         activation: f: "relu", "gelu" or "gelu_tanh" (see ``activations``).
 
-    Shapes: (B, T, D) to (B, T, D).
+    Shapes: (B, T, D) to (B, T, D), or (B, D) to (B, D).
 
     Raises:
         ValueError: an unknown activation, or an input whose last axis is not d_model.
@@ -167,29 +167,34 @@ def _residual(config):
     return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)
 
 
-def cache_rows(position: Tensor, heads: Tensor) -> Tensor:
-    """Which rows of a cache, seen as a table (B · H · T, Dk), hold a position; for all layers once.
+def cache_places(position: Tensor, heads: Tensor) -> Tensor:
+    """Where a position stands in a cache, for all layers once.
 
     Args:
         position: (B,) or, one for all, (1,); integers from 0 to T − 1.
         heads: cached keys or values (B, H, T, Dk).
 
     Returns:
-        (B · H, 1) int32, what ``write`` needs.
+        (B, H, 3) int32, the first three indices for each sentence and head; what ``write`` needs.
     """
-    batch, num_heads, room, _ = heads.shape
-    first = ops.arange(batch * num_heads).reshape((batch, num_heads)) * room
-    rows = first + position.reshape((-1, 1))
-    return ops.cast(rows, mstype.int32).reshape((-1, 1))
+    batch, num_heads, _, _ = heads.shape
+    shape = (batch, num_heads, 1)
+    sentence = ops.broadcast_to(ops.arange(batch).reshape((batch, 1, 1)), shape)
+    head = ops.broadcast_to(ops.arange(num_heads).reshape((1, num_heads, 1)), shape)
+    place = ops.broadcast_to(position.reshape((-1, 1, 1)), shape)
+    return ops.cat([ops.cast(index, mstype.int32) for index in (sentence, head, place)], -1)
 
 
-def write(cached: Tensor, new: Tensor, rows: Tensor) -> Tensor:
-    """A cache (B, H, T, Dk) with new keys or values (B, H, 1, Dk) in the place of its ``rows``."""
-    width = cached.shape[-1]
-    table = ops.TensorScatterUpdate()(
-        cached.reshape((-1, width)), rows, new.reshape((-1, width))
-    )
-    return table.reshape(cached.shape)
+def write(cached: Tensor, new: Tensor, places: Tensor) -> Tensor:
+    """Put new keys or values (B, H, 1, Dk) into a cache (B, H, T, Dk), at its ``places``.
+
+    Returns the cache with them: the same one where it is a Parameter, else a copy.
+    """
+    batch, num_heads, _, d_head = new.shape
+    new = new.reshape((batch, num_heads, d_head))
+    if isinstance(cached, Parameter):
+        return ops.ScatterNdUpdate()(cached, places, new)
+    return ops.TensorScatterUpdate()(cached, places, new)
 
 
 class EncoderLayer(nn.Cell):
@@ -217,17 +222,18 @@ class EncoderLayer(nn.Cell):
         x, _, weights = self.step(x, None, None, mask, rotation)
         return x, weights
 
-    def step(self, x, own, rows, mask=None, rotation=None):
-        """Positions x (B, S, D) that follow others whose keys and values are cached.
+    def step(self, x, own, places, mask=None, rotation=None):
+        """One position x (B, D) that follows others whose keys and values are cached.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``rows``, see
-        ``cache_rows``, and S is 1. With ``own`` None nothing came before. Returns the output
-        (B, S, D), the keys and values by now, and the attention weights.
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``places``, see
+        ``cache_places``. With ``own`` None nothing came before, and x may have any length,
+        (B, S, D). Returns the output, shaped as x, the keys and values by now, and the attention
+        weights.
         """
         h = self.attention_residual.before(x)
         key, value = self.self_attention.project_key_value(h, h, rotation)
         if own is not None:
-            key, value = write(own[0], key, rows), write(own[1], value, rows)
+            key, value = write(own[0], key, places), write(own[1], value, places)
         h, weights = self.self_attention.attend(h, key, value, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))
@@ -267,16 +273,16 @@ class DecoderLayer(nn.Cell):
         """Keys and values of the encoder's output, (B, H, S, Dk) each; the same at every step."""
         return self.cross_attention.project_key_value(memory, memory)
 
-    def step(self, x, own, rows, memory_heads, self_mask, memory_mask, rotation=None):
-        """One position of decoding: x (B, 1, D) with the cached keys and values of the others.
+    def step(self, x, own, places, memory_heads, self_mask, memory_mask, rotation=None):
+        """One position of decoding: x (B, D) with the cached keys and values of the others.
 
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``rows``, see
-        ``cache_rows``. Returns the output (B, 1, D), the new ``own``, and the cross-attention
+        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``places``, see
+        ``cache_places``. Returns the output (B, D), the new ``own``, and the cross-attention
         weights.
         """
         h = self.self_residual.before(x)
         new_key, new_value = self.self_attention.project_key_value(h, h, rotation)
-        own = (write(own[0], new_key, rows), write(own[1], new_value, rows))
+        own = (write(own[0], new_key, places), write(own[1], new_value, places))
         x, _, cross_weights = self._sublayers(
             x, h, own, memory_heads, self_mask, memory_mask, rotation
         )

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, ops
 
 from step_llm._runtime import graph_mode
-from step_llm.search import grown_cache
+from step_llm.search import CacheStep
 
 __all__ = [
     "CachedGPT",
@@ -218,7 +218,7 @@ class CachedGPT:
         self.model = model
         self.max_length = model.config.max_length
         self.shapes = set()
-        self._step = _Step(model)
+        self._steps = {}  # for each number of rows and room, with its cache
 
     @contextmanager
     def running(self):
@@ -231,23 +231,32 @@ class CachedGPT:
         hidden, cache = self.model.start(Tensor(_padded(prompts)))
         position = _last(prompts)
         # Behind a shorter prompt the cache holds padding; each step writes over the place it reads.
-        return _log_probs_at(self.model, hidden, position), (cache, position)
+        tensors = [tensor for pair in cache for tensor in pair]
+        step = self._step(len(position), self._room(tensors[0].shape[2])).fill(tensors)
+        return _log_probs_at(self.model, hidden, position), (step, position, step.turn)
 
     def step(self, state, tokens):
-        """As ``PrefixModel.step``."""
-        cache, position = state
+        """As ``PrefixModel.step``.
+
+        Raises:
+            ValueError: a state that is not the one returned last: its cache has gone on since.
+        """
+        step, position, turn = state
+        step.check_turn(turn)
         position = position + 1
         room = self._room(int(position.max()) + 1)
-        if cache[0][0].shape[2] < room:
-            cache = grown_cache(cache, room)
-        self.shapes.add((len(position), cache[0][0].shape[2]))
+        if step.room < room:
+            step = self._step(step.rows, room).fill(step.tensors)
+        self.shapes.add((step.rows, step.room))
         with graph_mode():
-            log_probs, cache = self._step(
-                Tensor(np.asarray(tokens, np.int32)),
-                Tensor(position),
-                *[tensor for pair in cache for tensor in pair],
-            )
-            return log_probs.asnumpy(), (cache, position)
+            log_probs = step(Tensor(np.asarray(tokens, np.int32)), Tensor(position))
+            step.turn += 1
+            return log_probs.asnumpy(), (step, position, step.turn)
+
+    def _step(self, rows, room):
+        if (rows, room) not in self._steps:
+            self._steps[rows, room] = _Step(self.model, rows, room)
+        return self._steps[rows, room]
 
     def _room(self, wanted):
         room = _FIRST_ROOM
@@ -256,24 +265,20 @@ class CachedGPT:
         return min(room, self.max_length)
 
 
-class _Step(nn.Cell):
+class _Step(CacheStep):
     """One step of all rows: run the model at one position each, project."""
 
-    def __init__(self, model):
-        super().__init__()
+    def __init__(self, model, rows, room):
+        super().__init__(model.config, model.config.num_layers, rows, room)
         # The methods, not the model: at each call MindSpore visits every cell inside a cell.
         self.step = model.step
         self.project = model.project
 
     @ms.jit
-    def construct(self, tokens, position, *heads):
-        # One argument a tensor: tensors inside a list would be constants, compiled at every step.
-        cache = []
-        for place in range(0, len(heads), 2):
-            cache.append((heads[place], heads[place + 1]))
-        hidden, cache = self.step(tokens, position, cache)
+    def construct(self, tokens, position):
+        hidden, _ = self.step(tokens, position, self.cache())
         logits = self.project(hidden)  # (R, 1, V)
-        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1), cache
+        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1)
 
 
 class _Sampler:

@@ -12,7 +12,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm._checks import check_mask_shape, check_rank
 from step_llm.config import Config, TransformerConfig
-from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm, cache_rows
+from step_llm.layers import DecoderLayer, EncoderLayer, LayerNorm, cache_places
 from step_llm.masks import causal_mask, combine_masks, padding_mask
 from step_llm.positions import LearnedPositions, SinusoidalPositions, rotary_tables
 
@@ -100,13 +100,17 @@ class Encoder(nn.Cell):
     def step(self, x, cache, position, mask, rotation=None):
         """One position through all layers: x (B, 1, D), written to the caches (B, H, T, Dk) at
         ``position``, (B,) or (1,). See ``EncoderLayer.step``."""
-        rows = cache_rows(position, cache[0][0])
+        places = cache_places(position, cache[0][0])
         mask = _for_all_heads(mask, self.num_heads, x, cache[0][0].shape[2])
+        # (B, D) through the layers: every product would reshape (B, 1, D) to it and back, 50 of the
+        # 240 operators of a step.
+        batch, _, width = x.shape
+        x = x.reshape((batch, width))
         new_cache = []
         for layer, own in zip(self.layers, cache):
-            x, own, _ = layer.step(x, own, rows, mask, rotation)
+            x, own, _ = layer.step(x, own, places, mask, rotation)
             new_cache.append(own)
-        return self.final_norm(x), new_cache
+        return self.final_norm(x).reshape((batch, 1, width)), new_cache
 
 
 class Decoder(nn.Cell):
@@ -144,14 +148,18 @@ class Decoder(nn.Cell):
     def step(self, x, cache, position, memory_heads, self_mask, memory_mask, rotation=None):
         """One position through all layers: x (B, 1, D), written to the caches (B, H, T, Dk) at
         ``position``, (B,) or (1,). See ``DecoderLayer.step``."""
-        rows = cache_rows(position, cache[0][0])
+        places = cache_places(position, cache[0][0])
         self_mask = _for_all_heads(self_mask, self.num_heads, x, cache[0][0].shape[2])
         memory_mask = _for_all_heads(memory_mask, self.num_heads, x, memory_heads[0][0].shape[2])
+        # (B, D) through the layers: every product would reshape (B, 1, D) to it and back, 50 of the
+        # 240 operators of a step.
+        batch, _, width = x.shape
+        x = x.reshape((batch, width))
         new_cache = []
         for layer, own, heads in zip(self.layers, cache, memory_heads):
-            x, own, _ = layer.step(x, own, rows, heads, self_mask, memory_mask, rotation)
+            x, own, _ = layer.step(x, own, places, heads, self_mask, memory_mask, rotation)
             new_cache.append(own)
-        return self.final_norm(x), new_cache
+        return self.final_norm(x).reshape((batch, 1, width)), new_cache
 
 
 def _for_all_heads(mask, num_heads, queries, keys):
@@ -281,7 +289,7 @@ class Transformer(nn.Cell):
             tokens: (B,) ids at this position, the one before the token to be predicted.
             position: (1,) its number, counted from 0.
             cache: for each layer keys and values (B, H, T, Dk) of the positions before; T is the
-                room there is, at least position + 1.
+                room there is, at least position + 1. Parameters are written in place.
             memory_heads: what ``decoder.project_memory`` returned.
             source_mask: (B, 1, 1, S) from ``encode``.
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from step_llm.config import TransformerConfig
 from step_llm.layers import (
@@ -16,7 +16,9 @@ from step_llm.layers import (
     FeedForward,
     LayerNorm,
     Residual,
+    cache_places,
     layer_norm,
+    write,
 )
 from step_llm.masks import causal_mask, padding_mask
 
@@ -265,3 +267,18 @@ def test_decoder_layer_does_not_let_the_past_see_the_future():
     after = layer(Tensor(changed), memory, causal_mask(6))[0].asnumpy()
     np.testing.assert_array_equal(before[:, :3], after[:, :3])
     assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("position", [[2], [0, 3]])
+def test_a_cache_is_copied_or_written_in_place(position):
+    """All sentences at one position, or each at its own; a Parameter is itself written to."""
+    cached, new = random(0, 2, 3, 4, 5), random(1, 2, 3, 1, 5)
+    expected = cached.copy()
+    for sentence, place in enumerate(np.broadcast_to(position, 2)):
+        expected[sentence, :, place] = new[sentence, :, 0]
+    tensor, parameter = Tensor(cached), Parameter(Tensor(cached.copy()), name="cache")
+    places = cache_places(Tensor(np.array(position, np.int32)), tensor)
+    for kept in (tensor, parameter):
+        np.testing.assert_array_equal(write(kept, Tensor(new), places).asnumpy(), expected)
+    np.testing.assert_array_equal(tensor.asnumpy(), cached)
+    np.testing.assert_array_equal(parameter.asnumpy(), expected)

@@ -35,7 +35,7 @@ from step_llm.portability import (
 )
 from step_llm.precision import AccumulatedStep
 from step_llm.recipes import recipe_for
-from step_llm.search import CachedDecoder, beam_search
+from step_llm.search import CachedDecoder, CacheStep, beam_search
 from step_llm.training import EvaluationStep, TrainStep
 from step_llm.transformer import Transformer
 from step_llm.translator import Translator
@@ -206,20 +206,30 @@ def test_the_code_uses_nothing_that_is_declared_for_fewer():
 # ---------------------------------------------------------------------------------- the shapes
 
 
+class SilentStep(CacheStep):
+    """Computes nothing; no token ends a sentence."""
+
+    def __init__(self, model, rows, room):
+        super().__init__(model.config, model.config.num_decoder_layers, rows, room)
+        logits = np.zeros((rows, model.config.target_vocab_size), np.float32)
+        logits[:, EOS_ID + 1] = 1.0
+        self.logits = Tensor(logits)
+
+    def __call__(self, *inputs):
+        return self.logits
+
+
 class NeverEnding(CachedDecoder):
     """Decodes without computing anything, and as long as it may: the most shapes there can be."""
 
     def __init__(self, model):
         super().__init__(model)
-        self.logits = np.zeros(model.config.target_vocab_size, np.float32)
-        self.logits[EOS_ID + 1] = 1.0
         self._start = lambda source, sentences: (
             [], Tensor(np.ones((len(sentences), 1, 1, source.shape[1]), bool))
         )  # fmt: skip
-        self._step = lambda tokens, position, parents, mask, *heads: (
-            Tensor(np.tile(self.logits, (len(tokens), 1))),
-            [(heads[0], heads[1])] * model.config.num_decoder_layers,
-        )
+
+    def _step(self, rows, room):
+        return SilentStep(self.model, rows, room)
 
 
 def texts(corpus):

@@ -229,6 +229,15 @@ def test_the_log_probabilities_agree_with_the_whole_text(gpt):
                 log_probs, state = model.step(state, np.array([text[step] for text in texts]))
 
 
+def test_a_state_whose_cache_has_gone_on_is_refused(gpt):
+    cached = CachedGPT(gpt)
+    with cached.running():
+        _, first = cached.start([[3, 1, 4], [7]])
+        cached.step(first, np.array([2, 11]))
+        with pytest.raises(ValueError, match="continue the state returned last"):
+            cached.step(first, np.array([2, 11]))
+
+
 def test_dropout_is_off_meanwhile_and_the_weights_may_change():
     config = GPTConfig(9, d_model=8, num_heads=2, num_layers=1, d_ff=8, dropout=0.9, max_length=20)
     model = GPT(config, seed=1).set_train(True)

@@ -99,6 +99,35 @@ def test_the_cache_changes_no_token_of_beam_search(positions, norm):
         assert [h.score for h in fast] == pytest.approx([h.score for h in slow], abs=1e-4)
 
 
+def test_a_state_whose_cache_has_gone_on_is_refused(model):
+    decoder, tokens = CachedDecoder(model), np.full(len(SOURCE), BOS_ID, np.int32)
+    with decoder.running():
+        first = decoder.start(SOURCE, 1)
+        expected, second = decoder.step(first, tokens)
+        with pytest.raises(ValueError, match="continue the state returned last"):
+            decoder.step(first, tokens)
+        again = decoder.start(SOURCE, 1)
+        with pytest.raises(ValueError, match="one decoder for each search"):
+            decoder.step(second, tokens)
+        np.testing.assert_array_equal(decoder.step(again, tokens)[0], expected)
+
+
+def test_a_search_that_became_nan_leaves_nothing_behind():
+    model = random_model(seed=4)
+    decoder = CachedDecoder(model)
+    expected = greedy_search(decoder, SOURCE, 5)
+    weight = model.decoder.layers[0].self_attention.value_projection.weight
+    kept = weight.asnumpy().copy()
+    weight.set_data(Tensor(np.full_like(kept, np.nan)))
+    with decoder.running():
+        tokens = np.full(len(SOURCE), BOS_ID, np.int32)
+        _, state = decoder.step(decoder.start(SOURCE, 1), tokens)
+        log_probs, _ = decoder.step(state, tokens)
+    assert np.isnan(log_probs).all()
+    weight.set_data(Tensor(kept))
+    assert greedy_search(decoder, SOURCE, 5) == expected
+
+
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
 def test_the_cache_changes_no_token_of_greedy_search(positions):
     model = random_model(seed=4, positions=positions)
