@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,17 @@ from safetensors.numpy import load_file, save_file
 from step_llm.architectures import build, describe
 from step_llm.vocabulary import TokenizerPair
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 __all__ = [
     "CheckpointError",
     "find_checkpoint",
     "load_model",
     "load_weights",
+    "only_training_in",
     "read_run",
     "read_state",
     "save_checkpoint",
@@ -38,6 +45,36 @@ _RUN = "run.json"
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be written or read, and why, in one line."""
+
+
+@contextmanager
+def only_training_in(folder: str | Path):
+    """Hold a run folder while a training writes to it. The system lets go when the process ends.
+
+    Without this, a second training would cut the first one's log, and both would write checkpoints.
+    Where the system or the file system has no locks, nothing is held.
+
+    Raises:
+        CheckpointError: another training holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(held)
+        raise CheckpointError(
+            f"another training is writing to {folder}; wait until it ends, stop it, or train into "
+            "another folder"
+        ) from None
+    except OSError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(held)
 
 
 def weights_of(model) -> dict:

@@ -25,6 +25,7 @@ from step_llm.checkpoint import (
     CheckpointError,
     find_checkpoint,
     load_weights,
+    only_training_in,
     read_run,
     read_state,
     save_checkpoint,
@@ -298,17 +299,22 @@ class Trainer:
 
         Raises:
             TrainingDiverged: a loss that is not finite. The last good checkpoint stands.
-            CheckpointError: a checkpoint cannot be written.
+            CheckpointError: a checkpoint cannot be written, or another training has the run folder.
             GroupError: a worker has other data, weights or options than the first.
         """
-        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream, and
-        # each worker has its own: the same masks on different rows would be less random.
-        ms.set_seed(self.config.seed + self.state["step"] + 1_000_003 * self.group.rank)
-        if self.group.is_first:
+        if not self.group.is_first:
+            return self._fit()
+        with only_training_in(self.folder):
             # A kill may have left updates that no checkpoint has, or an epoch without its picture.
             self._cut_log(self.state["step"])
             if self.state["history"]:
                 plot_history(self.state["history"], self.folder / "history.png")
+            return self._fit()
+
+    def _fit(self):
+        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream, and
+        # each worker has its own: the same masks on different rows would be less random.
+        ms.set_seed(self.config.seed + self.state["step"] + 1_000_003 * self.group.rank)
         with graph_mode():
             self._check_group()
             while self.state["epoch"] < self.config.epochs and not self._out_of_patience():

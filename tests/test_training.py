@@ -19,7 +19,14 @@ from safetensors.numpy import load_file
 
 import step_llm.training
 from step_llm._runtime import graph_mode
-from step_llm.checkpoint import CheckpointError, find_checkpoint, load_model, read_run, read_state
+from step_llm.checkpoint import (
+    CheckpointError,
+    find_checkpoint,
+    load_model,
+    only_training_in,
+    read_run,
+    read_state,
+)
 from step_llm.config import TransformerConfig
 from step_llm.data import ParallelText, encode_pairs
 from step_llm.loss import label_smoothed_cross_entropy
@@ -424,6 +431,27 @@ def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, mome
     assert len(log_of(trainer, "average")) == 1
     assert (trainer.folder / "history.png").read_text(encoding="utf-8") == "3"
     assert not [p for p in trainer.folder.rglob(".*") if "partial" in p.name]
+
+
+def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
+    """While one runs; it loses no line of its log."""
+    first, second = trainer_for(tmp_path / "run"), trainer_for(tmp_path / "run")
+    real, refused = first.train_step, []
+
+    def step(*inputs):
+        if len(refused) < 3:
+            with pytest.raises(CheckpointError, match="another training is writing to"):
+                second.fit()
+            refused.append(len(log_of(first)) if (first.folder / "log.jsonl").exists() else 0)
+        return real(*inputs)
+
+    first.train_step = step
+    first.fit()
+    assert refused == [0, 1, 2]
+    steps = [entry["step"] for entry in log_of(first)]
+    assert steps == list(range(1, len(steps) + 1))
+    with only_training_in(first.folder):  # free again
+        pass
 
 
 def test_what_a_kill_left_behind_is_cleared(loop):
