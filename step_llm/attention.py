@@ -190,6 +190,8 @@ class MultiHeadAttention(nn.Cell):
         return self.output_projection(self._merge_heads(output, query.shape)), weights
 
     def _checked(self, name, x):
+        if len(x.shape) != 2:
+            check_rank(name, x.shape, 3, "(B, length, d_model)")
         check_last_axis(name, x.shape, self.d_model, "(B, length, d_model)")
         return x
 

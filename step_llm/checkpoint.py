@@ -62,16 +62,15 @@ def only_training_in(folder: str | Path):
         return
     held = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(held)
-        raise CheckpointError(
-            f"another training is writing to {folder}; wait until it ends, stop it, or train into "
-            "another folder"
-        ) from None
-    except OSError:  # a file system without locks
-        pass
-    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"another training is writing to {folder}; wait until it ends, stop it, or train "
+                "into another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
         yield
     finally:
         os.close(held)

@@ -232,7 +232,8 @@ class CachedGPT:
         position = _last(prompts)
         # Behind a shorter prompt the cache holds padding; each step writes over the place it reads.
         tensors = [tensor for pair in cache for tensor in pair]
-        step = self._step(len(position), self._room(tensors[0].shape[2])).fill(tensors)
+        room = self._room(tensors[0].shape[2] + 1)  # for the first step, too
+        step = self._step(len(position), room).fill(tensors)
         return _log_probs_at(self.model, hidden, position), (step, position, step.turn)
 
     def step(self, state, tokens):

@@ -102,8 +102,7 @@ class Encoder(nn.Cell):
         ``position``, (B,) or (1,). See ``EncoderLayer.step``."""
         places = cache_places(position, cache[0][0])
         mask = _for_all_heads(mask, self.num_heads, x, cache[0][0].shape[2])
-        # (B, D) through the layers: every product would reshape (B, 1, D) to it and back, 50 of the
-        # 240 operators of a step.
+        # (B, D) through the layers, see Decoder.step.
         batch, _, width = x.shape
         x = x.reshape((batch, width))
         new_cache = []

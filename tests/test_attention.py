@@ -384,3 +384,13 @@ def test_one_position_needs_no_axis_of_length(is_rotary):
     expected_output, expected_weights = attention.attend(whole, *expected, None, rotation)
     np.testing.assert_allclose(output.asnumpy(), expected_output.asnumpy()[:, 0], atol=1e-6)
     np.testing.assert_allclose(weights.asnumpy(), expected_weights.asnumpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(D_MODEL,), (2, 3, 1, D_MODEL)])
+def test_the_halves_name_an_input_of_a_wrong_rank(shape):
+    attention, x = MultiHeadAttention(D_MODEL, HEADS), Tensor(random(0, *shape))
+    heads = Tensor(random(1, 2, HEADS, 3, D_MODEL // HEADS))
+    with pytest.raises(ValueError, match=r"key has shape .*expected \(B, length, d_model\)"):
+        attention.project_key_value(x, x)
+    with pytest.raises(ValueError, match=r"query has shape .*expected \(B, length, d_model\)"):
+        attention.attend(x, heads, heads)
