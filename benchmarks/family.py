@@ -37,17 +37,19 @@ from common import RESULTS, ROOT, machine, write_results
 from mindspore import Tensor
 from translation import result, step_llm
 
-from step_llm._runtime import graph_mode
-from step_llm.checkpoint import load_model
-from step_llm.data import TextBatches, corpus_folder, encode_texts, read_parallel
-from step_llm.gpt import GPT, GPTConfig
-from step_llm.language_training import LanguageTrainer
-from step_llm.metrics import perplexity
-from step_llm.neural_lm import NeuralLM, NeuralLMConfig
-from step_llm.ngram import AddK, KneserNey
-from step_llm.recipes import RECIPES
-from step_llm.training import EvaluationStep, TrainingConfig
-from step_llm.vocabulary import train_tokenizers
+from step_llm.data.batches import TextBatches, encode_texts
+from step_llm.data.corpus import corpus_folder, read_parallel
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.evaluation.metrics import perplexity
+from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.ngram import AddK, KneserNey
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training.checkpoint import load_model
+from step_llm.training.config import TrainingConfig
+from step_llm.training.language import LanguageTrainer
+from step_llm.training.recipes import RECIPES
+from step_llm.training.step import EvaluationStep
 
 LANGUAGE_MODELS = ("add_k", "kneser_ney", "neural_lm", "gpt")
 TRANSLATORS = (

@@ -25,12 +25,13 @@ from step_llm import (
     TransformerConfig,
     scaled_dot_product_attention,
 )
-from step_llm._runtime import graph_mode
-from step_llm.data import EncodedPairs
-from step_llm.layers import LayerNorm
-from step_llm.search import CachedDecoder, PlainDecoder, beam_search, greedy_search
-from step_llm.training import TrainStep
-from step_llm.vocabulary import EOS_ID
+from step_llm.data.batches import EncodedPairs
+from step_llm.data.vocabulary import EOS_ID
+from step_llm.decoding.decoders import CachedDecoder, PlainDecoder
+from step_llm.decoding.search import beam_search, greedy_search
+from step_llm.nn.layer_norm import LayerNorm
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training.step import TrainStep
 
 
 def model_of(options, **changes):

@@ -105,9 +105,9 @@ def worker(task):
     from mindspore import Tensor
     from ours import RATE, model_of, train_step_of
 
-    from step_llm._runtime import graph_mode
-    from step_llm.distributed import join_group
-    from step_llm.precision import AccumulatedStep
+    from step_llm.runtime.graph_mode import graph_mode
+    from step_llm.training.distributed import join_group
+    from step_llm.training.precision import AccumulatedStep
 
     group = join_group()
     model = model_of(task, tied_embeddings="all")

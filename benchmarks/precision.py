@@ -18,7 +18,7 @@ from pathlib import Path
 
 from common import ROOT, machine, write_results
 
-from step_llm.recipes import RECIPES
+from step_llm.training.recipes import RECIPES
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 

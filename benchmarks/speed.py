@@ -26,7 +26,7 @@ import numpy as np
 from common import PEER_PYTHON, RESULTS, ROOT, machine, paired, run_worker, summary, write_results
 from growth import growth
 
-from step_llm.recipes import RECIPES
+from step_llm.training.recipes import RECIPES
 
 VOCAB = 6000  # of the training step; the parts on Multi30k have the recipe's
 # preset: (rounds, steps to warm up, steps timed). The thread count of MindSpore's operators settles

@@ -1,10 +1,16 @@
 """step_llm: the Transformer's components on MindSpore, and a translator built from them.
 
-A reader who knows the paper finds each of its boxes under its own name: ``attention``, ``masks``,
-``positions``, ``layers``, ``transformer``; then ``vocabulary``, ``data``, ``loss``, ``schedule``,
-``training``, ``checkpoint``; then ``search``, ``translator``, ``metrics``. What came before it:
-``ngram``, ``neural_lm``, ``recurrent``. What grew out of it: ``gpt``, ``bert``, ``vit``, with
-``objectives``, ``language_training``, ``sampling``, and ``pretrained`` for published weights.
+A room for each part of the field; each may import only from those above it:
+
+    runtime     the device, graph mode, the OpenI platform
+    nn          the boxes of the paper, one page each
+    models      the Transformer; recurrent and n-gram models before it; GPT, BERT and ViT after it
+    data        vocabulary, corpus, batches
+    evaluation  scores and pictures
+    decoding    search, sampling, translation
+    training    loss, schedule, the update, the loop, checkpoints
+    course      what the lessons use: checks of the exercises
+    cli         the command line
 """
 
 from importlib import import_module
@@ -14,59 +20,65 @@ __version__ = "0.1.0"
 # Module by module, what ``from step_llm import …`` offers. They are imported when first asked for,
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
-    "_runtime": ("graph_mode",),
-    "activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
-    "architectures": ("ARCHITECTURES", "architecture_of"),
-    "attention": ("AdditiveAttention", "MultiHeadAttention", "scaled_dot_product_attention"),
-    "bert": (
+    "nn.activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
+    "nn.additive_attention": ("AdditiveAttention",),
+    "nn.attention": ("MultiHeadAttention", "scaled_dot_product_attention"),
+    "nn.decoder": ("Decoder", "DecoderLayer"),
+    "nn.embedding": ("Embedding",),
+    "nn.encoder": ("Encoder", "EncoderLayer"),
+    "nn.feed_forward": ("FeedForward",),
+    "nn.initial": ("initialise",),
+    "nn.layer_norm": ("LayerNorm", "layer_norm"),
+    "nn.masks": ("causal_mask", "combine_masks", "padding_mask"),
+    "nn.positions": ("LearnedPositions", "SinusoidalPositions", "sinusoidal_encoding"),
+    "nn.residual": ("Residual",),
+    "nn.rotary": ("apply_rotary", "rotary_tables"),
+    "models.bert": (
         "Bert", "BertConfig", "BertForClassification", "BertForMaskedLM", "BertForPreTraining",
-        "mask_tokens", "masked_batch", "next_sentence_pairs", "pair_arrays",
     ),
-    "checkpoint": ("load_model",),
-    "config": ("PRESETS", "TransformerConfig"),
-    "data": (
-        "ArrayBatches", "Batches", "ParallelText", "TextBatches", "corpus_folder", "encode_pairs",
-        "encode_texts", "read_parallel",
-    ),
-    "device": ("use_device",),
-    "gpt": ("GPT", "GPTConfig"),
-    "language_training": ("LanguageTrainer",),
-    "layers": (
-        "DecoderLayer", "EncoderLayer", "FeedForward", "LayerNorm", "Residual", "layer_norm",
-    ),
-    "loss": ("label_smoothed_cross_entropy",),
-    "masks": ("causal_mask", "combine_masks", "padding_mask"),
-    "metrics": ("Scores", "perplexity", "score"),
-    "neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
-    "ngram": ("AddK", "KneserNey"),
-    "objectives": ("class_objective", "pretraining_objective", "token_objective"),
-    "plots": ("plot_attention", "plot_history"),
-    "positions": (
-        "LearnedPositions", "SinusoidalPositions", "apply_rotary", "rotary_tables",
-        "sinusoidal_encoding",
-    ),
-    "pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
-    "recipes": ("recipe_for",),
-    "recurrent": ("RecurrentConfig", "RecurrentTranslator"),
-    "sampling": (
-        "CachedGPT", "PlainGPT", "PrefixModel", "Sampling", "generate", "next_token_probabilities",
-    ),
-    "schedule": ("warmup_learning_rate",),
-    "search": (
-        "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "beam_search", "greedy_search",
-    ),
-    "training": ("TrainStep", "Trainer", "TrainingConfig"),
-    "transformer": ("Decoder", "Embedding", "Encoder", "Transformer", "initialise"),
-    "translator": ("Translator",),
-    "vit": ("PatchEmbedding", "ViT", "ViTConfig"),
-    "vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
+    "models.config": ("PRESETS", "TransformerConfig"),
+    "models.gpt": ("GPT", "GPTConfig"),
+    "models.neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
+    "models.ngram": ("AddK", "KneserNey"),
+    "models.pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
+    "models.recurrent": ("RecurrentConfig", "RecurrentTranslator"),
+    "models.registry": ("ARCHITECTURES", "architecture_of"),
+    "models.transformer": ("Transformer",),
+    "models.vit": ("PatchEmbedding", "ViT", "ViTConfig"),
+    "data.arrays": ("ArrayBatches",),
+    "data.batches": ("Batches", "TextBatches", "encode_pairs", "encode_texts"),
+    "data.corpus": ("ParallelText", "corpus_folder", "read_parallel"),
+    "data.masking": ("mask_tokens", "masked_batch", "next_sentence_pairs", "pair_arrays"),
+    "data.vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),
+    "training.checkpoint": ("load_model",),
+    "training.config": ("TrainingConfig",),
+    "training.language": ("LanguageTrainer",),
+    "training.loss": ("label_smoothed_cross_entropy",),
+    "training.objectives": ("class_objective", "pretraining_objective", "token_objective"),
+    "training.recipes": ("recipe_for",),
+    "training.schedule": ("warmup_learning_rate",),
+    "training.step": ("TrainStep",),
+    "training.trainer": ("Trainer",),
+    "decoding.decoders": ("CachedDecoder", "PlainDecoder", "RecurrentDecoder"),
+    "decoding.language": ("CachedGPT", "PlainGPT", "PrefixModel"),
+    "decoding.sampling": ("Sampling", "generate", "next_token_probabilities"),
+    "decoding.search": ("beam_search", "greedy_search"),
+    "decoding.translator": ("Translator",),
+    "evaluation.metrics": ("Scores", "perplexity", "score"),
+    "evaluation.plots": ("plot_attention", "plot_history"),
+    "runtime.device": ("use_device",),
+    "runtime.graph_mode": ("graph_mode",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+# Modules that lessons take whole.
+_MODULES = {"exercises": "course.exercises"}
 
-__all__ = sorted(_MODULE_OF)
+__all__ = sorted([*_MODULE_OF, *_MODULES])
 
 
 def __getattr__(name):
+    if name in _MODULES:
+        return import_module(f"step_llm.{_MODULES[name]}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'step_llm' has no attribute {name!r}")
     return getattr(import_module(f"step_llm.{_MODULE_OF[name]}"), name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from mindspore import Tensor, ops
 
-from step_llm.attention import scaled_dot_product_attention
-from step_llm.masks import causal_mask, combine_masks, padding_mask
+from step_llm.nn.attention import scaled_dot_product_attention
+from step_llm.nn.masks import causal_mask, combine_masks, padding_mask
 
 WEIGHTS = [0.076, 0.076, 0.564, 0.076, 0.207]
 

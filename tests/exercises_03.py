@@ -7,7 +7,8 @@ import math
 import numpy as np
 from mindspore import Tensor, ops
 
-from step_llm.positions import apply_rotary, rotary_tables, sinusoidal_encoding
+from step_llm.nn.positions import sinusoidal_encoding
+from step_llm.nn.rotary import apply_rotary, rotary_tables
 
 
 def restore(shuffled, order):

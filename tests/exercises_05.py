@@ -74,8 +74,7 @@ def best_pair_joined(words):
 
 def average(checkpoints):
     return {
-        name: np.mean([weights[name] for weights in checkpoints], axis=0)
-        for name in checkpoints[0]
+        name: np.mean([weights[name] for weights in checkpoints], axis=0) for name in checkpoints[0]
     }
 
 

@@ -12,13 +12,14 @@ from pathlib import Path
 os.environ.setdefault("GLOG_v", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from step_llm import cli, config
+from step_llm.cli import commands as cli
+from step_llm.models import config
 
 config.PRESETS["tiny"] = (16, 1, 1, 32, 2)
 
 
 def die_at(rank, step):
-    from step_llm.precision import AccumulatedStep
+    from step_llm.training.precision import AccumulatedStep
 
     update, count = AccumulatedStep.__call__, [0]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.activations import ACTIVATIONS, gelu, gelu_tanh
-from step_llm.layers import FeedForward
+from step_llm.nn.activations import ACTIVATIONS, gelu, gelu_tanh
+from step_llm.nn.feed_forward import FeedForward
 
 X = np.linspace(-6, 6, 241).astype(np.float32)
 

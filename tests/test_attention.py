@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn, ops
 
-from step_llm.attention import (
-    AdditiveAttention,
-    MultiHeadAttention,
-    scaled_dot_product_attention,
-)
-from step_llm.masks import causal_mask, padding_mask
-from step_llm.positions import rotary_tables
+from step_llm.nn.additive_attention import AdditiveAttention
+from step_llm.nn.attention import MultiHeadAttention, scaled_dot_product_attention
+from step_llm.nn.masks import causal_mask, padding_mask
+from step_llm.nn.rotary import rotary_tables
 
 D_MODEL, HEADS = 12, 3
 

@@ -10,16 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
-from step_llm.bert import (
+from step_llm.data.masking import mask_tokens, masked_batch, next_sentence_pairs, pair_arrays
+from step_llm.models.bert import (
     Bert,
     BertConfig,
     BertForClassification,
     BertForMaskedLM,
     BertForPreTraining,
-    mask_tokens,
-    masked_batch,
-    next_sentence_pairs,
-    pair_arrays,
 )
 
 CONFIG = BertConfig(13, d_model=12, num_heads=3, num_layers=2, d_ff=20, max_length=9)

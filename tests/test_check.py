@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from step_llm import check, cli
-from step_llm.check import Outcome, Report, check_device
-from step_llm.device import DeviceChoice, use_device
+from step_llm.cli import check
+from step_llm.cli import commands as cli
+from step_llm.cli.check import Outcome, Report, check_device
+from step_llm.runtime.device import DeviceChoice, use_device
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {

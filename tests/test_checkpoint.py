@@ -16,27 +16,24 @@ import pytest
 from mindspore import Tensor, nn
 from safetensors.numpy import load_file, save_file
 
-from step_llm import checkpoint
-from step_llm.architectures import ARCHITECTURES, architecture_of
-from step_llm.bert import BertConfig, BertForClassification, BertForMaskedLM, BertForPreTraining
-from step_llm.checkpoint import (
-    CheckpointError,
-    find_checkpoint,
-    load_model,
-    load_weights,
-    read_run,
-    read_state,
-    save_checkpoint,
-    weights_of,
-    write_run,
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.models.bert import (
+    BertConfig,
+    BertForClassification,
+    BertForMaskedLM,
+    BertForPreTraining,
 )
-from step_llm.config import TransformerConfig
-from step_llm.gpt import GPT, GPTConfig
-from step_llm.neural_lm import NeuralLM, NeuralLMConfig
-from step_llm.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
-from step_llm.transformer import Transformer
-from step_llm.vit import ViT, ViTConfig
-from step_llm.vocabulary import train_tokenizers
+from step_llm.models.config import TransformerConfig
+from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
+from step_llm.models.registry import ARCHITECTURES, architecture_of
+from step_llm.models.transformer import Transformer
+from step_llm.models.vit import ViT, ViTConfig
+from step_llm.models.weights import CheckpointError, weights_of
+from step_llm.training import checkpoint
+from step_llm.training.checkpoint import load_model, load_weights, read_state, save_checkpoint
+from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 
 GERMAN = ["ein hund läuft .", "eine frau sitzt ."]
 ENGLISH = ["a dog runs .", "a woman sits ."]

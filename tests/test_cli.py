@@ -20,14 +20,17 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from step_llm import cli
-from step_llm.checkpoint import find_checkpoint, load_model, read_run, save_checkpoint, write_run
-from step_llm.config import TransformerConfig
-from step_llm.data import encode_pairs, read_parallel
-from step_llm.schedule import warmup_learning_rate
-from step_llm.training import Trainer, TrainingConfig
-from step_llm.transformer import Transformer
-from step_llm.vocabulary import train_tokenizers
+from step_llm.cli import commands as cli
+from step_llm.data.batches import encode_pairs
+from step_llm.data.corpus import read_parallel
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.training.checkpoint import load_model, save_checkpoint
+from step_llm.training.config import TrainingConfig
+from step_llm.training.run_folder import find_checkpoint, read_run, write_run
+from step_llm.training.schedule import warmup_learning_rate
+from step_llm.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 MULTI30K = ROOT.parent / "shared" / "multi30k"
@@ -344,7 +347,7 @@ def test_a_run_that_diverges_says_at_which_step_and_rate(corpus, tmp_path):
 def test_help_is_complete_and_imports_no_mindspore():
     program = (
         "import contextlib, io, json, sys\n"
-        "from step_llm import cli\n"
+        "from step_llm.cli import commands as cli\n"
         "texts = {}\n"
         "for name in ('', 'fetch', 'train', 'evaluate', 'translate', 'info', 'check', 'demo'):\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as text:\n"

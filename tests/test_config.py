@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from step_llm.config import PRESETS, TransformerConfig
-from step_llm.positions import POSITION_SCHEMES
+from step_llm.models.config import PRESETS, TransformerConfig
+from step_llm.nn.positions import POSITION_SCHEMES
 
 SIZES = (
     "source_vocab_size",

@@ -13,17 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from step_llm.data import (
-    BUCKETS,
-    Batches,
-    DataError,
-    EncodedPairs,
-    ParallelText,
-    corpus_folder,
-    encode_pairs,
-    read_parallel,
-)
-from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, train_tokenizers
+from step_llm.data.batches import BUCKETS, Batches, EncodedPairs, encode_pairs
+from step_llm.data.corpus import DataError, ParallelText, corpus_folder, read_parallel
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, train_tokenizers
 
 REPO = Path(__file__).resolve().parent.parent
 MIRROR = REPO.parent / "shared" / "multi30k" / "data" / "task1" / "raw"

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from step_llm import device
-from step_llm.device import DeviceError, choose_device, current_device, present_devices, use_device
+from step_llm.runtime import device
+from step_llm.runtime.device import (
+    DeviceError,
+    choose_device,
+    current_device,
+    present_devices,
+    use_device,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Which devices a machine has, and what is taken there if nobody asks.
@@ -147,7 +153,7 @@ def test_on_this_machine():
 
 def test_no_other_module_knows_the_device():
     """Neither sets, nor asks for it, nor branches on it."""
-    for path in (ROOT / "step_llm").glob("*.py"):
+    for path in (ROOT / "step_llm").rglob("*.py"):
         if path.name == "device.py":
             continue
         text = path.read_text(encoding="utf-8")
@@ -157,7 +163,7 @@ def test_no_other_module_knows_the_device():
 
 def test_probing_is_silent():
     """MindSpore would log two lines for every device that is not there."""
-    program = "from step_llm.device import present_devices as p; print(*p())"
+    program = "from step_llm.runtime.device import present_devices as p; print(*p())"
     kept = {k: v for k, v in os.environ.items() if k not in ("GLOG_v", "STEP_LLM_DEVICE")}
     done = subprocess.run(
         [sys.executable, "-c", program],

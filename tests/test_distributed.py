@@ -21,7 +21,7 @@ import pytest
 from mindspore import Tensor
 from safetensors.numpy import load_file
 
-from step_llm.distributed import Group, GroupError, fingerprint, join_group
+from step_llm.training.distributed import Group, GroupError, fingerprint, join_group
 
 ROOT = Path(__file__).resolve().parents[1]
 JOB = ROOT / "tests" / "small_job.py"

@@ -19,7 +19,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from step_llm.golden import CASES, GOLDEN, MODES, TOLERANCE, measure, read
+from step_llm.cli.golden import CASES, GOLDEN, MODES, TOLERANCE, measure, read
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,23 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn
 
-from step_llm.bert import BertConfig, BertForPreTraining, masked_batch
-from step_llm.checkpoint import CheckpointError, find_checkpoint, load_model, read_run
-from step_llm.data import ArrayBatches, DataError, TextBatches, encode_texts
-from step_llm.gpt import GPT, GPTConfig
-from step_llm.language_training import LanguageTrainer
-from step_llm.metrics import perplexity
-from step_llm.neural_lm import NeuralLM, NeuralLMConfig
-from step_llm.objectives import (
+from step_llm.data.arrays import ArrayBatches
+from step_llm.data.batches import TextBatches, encode_texts
+from step_llm.data.corpus import DataError
+from step_llm.data.masking import masked_batch
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, Tokenizer
+from step_llm.decoding.translator import Translator
+from step_llm.evaluation.metrics import perplexity
+from step_llm.evaluation.plots import plot_history
+from step_llm.models.bert import BertConfig, BertForPreTraining
+from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.weights import CheckpointError
+from step_llm.training.checkpoint import load_model
+from step_llm.training.config import TrainingConfig
+from step_llm.training.language import LanguageTrainer
+from step_llm.training.objectives import (
     IGNORED,
     class_objective,
     pretraining_objective,
     token_objective,
 )
-from step_llm.plots import plot_history
-from step_llm.training import EvaluationStep, TrainingConfig, TrainStep
-from step_llm.translator import Translator
-from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, Tokenizer
+from step_llm.training.run_folder import find_checkpoint, read_run
+from step_llm.training.step import EvaluationStep, TrainStep
 
 LINES = [
     f"the {noun} {verb} ."

@@ -9,18 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Parameter, Tensor, nn
 
-from step_llm.config import TransformerConfig
-from step_llm.layers import (
-    DecoderLayer,
-    EncoderLayer,
-    FeedForward,
-    LayerNorm,
-    Residual,
-    cache_places,
-    layer_norm,
-    write,
-)
-from step_llm.masks import causal_mask, padding_mask
+from step_llm.models.config import TransformerConfig
+from step_llm.nn.cache import cache_places, write
+from step_llm.nn.decoder import DecoderLayer
+from step_llm.nn.encoder import EncoderLayer
+from step_llm.nn.feed_forward import FeedForward
+from step_llm.nn.layer_norm import LayerNorm, layer_norm
+from step_llm.nn.masks import causal_mask, padding_mask
+from step_llm.nn.residual import Residual
 
 D_MODEL = 8
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn
 
-from step_llm.loss import label_smoothed_cross_entropy
+from step_llm.training.loss import label_smoothed_cross_entropy
 
 
 def random(seed, *shape):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from mindspore import Tensor, nn
 
-from step_llm.masks import causal_mask, combine_masks, padding_mask
+from step_llm.nn.masks import causal_mask, combine_masks, padding_mask
 
 IDS = st.integers(0, 4)
 

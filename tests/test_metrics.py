@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sacrebleu
 
-from step_llm.metrics import bleu_counts, bleu_of_counts, score
+from step_llm.evaluation.metrics import bleu_counts, bleu_of_counts, score
 
 HYPOTHESES = ["A dog runs on the grass .", "two men sit on a bench", "a girl in red"]
 REFERENCES = ["a dog runs over the grass .", "Two men are sitting on a bench .", "a girl in red ."]

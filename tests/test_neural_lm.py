@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.neural_lm import NeuralLM, NeuralLMConfig, nearest_tokens
-from step_llm.sampling import PrefixModel, generate
-from step_llm.vocabulary import BOS_ID
+from step_llm.data.vocabulary import BOS_ID
+from step_llm.decoding.language import PrefixModel
+from step_llm.decoding.sampling import generate
+from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig, nearest_tokens
 
 IDS = np.array([[1, 5, 6, 7, 4], [1, 8, 9, 4, 10]], np.int32)
 

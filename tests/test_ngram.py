@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.lm import KneserNeyInterpolated, Lidstone, Vocabulary
 
-from step_llm.ngram import AddK, KneserNey
-from step_llm.sampling import PrefixModel, Sampling, generate
-from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from step_llm.decoding.language import PrefixModel
+from step_llm.decoding.sampling import Sampling, generate
+from step_llm.models.ngram import AddK, KneserNey
 
 A, B, C = 4, 5, 6
 TEXTS = [[A, B], [A, C], [A, B]]

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from step_llm import cli, openi
-from step_llm.openi import OpenIError, Task, find_task
+from step_llm.cli import commands as cli
+from step_llm.runtime import openi
+from step_llm.runtime.openi import OpenIError, Task, find_task
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("CODE", "DATASET", "PRETRAIN_MODEL", "OUTPUT")
@@ -134,8 +135,8 @@ def test_commands_read_and_write_in_the_output_folder(task, monkeypatch):
 @pytest.mark.slow
 def test_a_training_run_ends_in_an_upload(task, monkeypatch):
     """Also one that fails: its checkpoints are worth keeping."""
-    from step_llm import config
-    from step_llm.training import Trainer
+    from step_llm.models import config
+    from step_llm.training.trainer import Trainer
 
     monkeypatch.setitem(config.PRESETS, "tiny", (8, 1, 1, 8, 1))
     uploads = []

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from step_llm.plots import plot_attention, plot_history
+from step_llm.evaluation.plots import plot_attention, plot_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 5.0, "validation_loss": 4.5, "validation_bleu": 2.0},

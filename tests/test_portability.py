@@ -19,11 +19,20 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn, ops
 
-from step_llm import portability
-from step_llm._runtime import graph_mode
-from step_llm.config import TransformerConfig
-from step_llm.data import BUCKETS, Batches, corpus_folder, encode_pairs, read_parallel
-from step_llm.portability import (
+from step_llm.data.batches import BUCKETS, Batches, encode_pairs
+from step_llm.data.corpus import corpus_folder, read_parallel
+from step_llm.data.vocabulary import EOS_ID, train_tokenizers
+from step_llm.decoding.decoders import CachedDecoder, CacheStep
+from step_llm.decoding.search import beam_search
+from step_llm.decoding.translator import Translator
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training.precision import AccumulatedStep
+from step_llm.training.recipes import recipe_for
+from step_llm.training.step import EvaluationStep, TrainStep
+from tests.support import portability
+from tests.support.portability import (
     PLATFORMS,
     UNDECLARED,
     StandIn,
@@ -33,13 +42,6 @@ from step_llm.portability import (
     saved_graphs,
     undeclared,
 )
-from step_llm.precision import AccumulatedStep
-from step_llm.recipes import recipe_for
-from step_llm.search import CachedDecoder, CacheStep, beam_search
-from step_llm.training import EvaluationStep, TrainStep
-from step_llm.transformer import Transformer
-from step_llm.translator import Translator
-from step_llm.vocabulary import EOS_ID, train_tokenizers
 
 ROOT = Path(__file__).resolve().parents[1]
 # Between them they hold every choice of the configuration that brings operators of its own
@@ -189,7 +191,7 @@ def test_the_code_uses_nothing_that_is_declared_for_fewer():
         "amp": "mindspore.amp",
     }  # fmt: skip
     used = set()
-    for path in (ROOT / "step_llm").glob("*.py"):
+    for path in (ROOT / "step_llm").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 module = modules.get(node.value.id)

@@ -10,14 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn
 
-from step_llm.positions import (
+from step_llm.nn.positions import (
     POSITION_SCHEMES,
     LearnedPositions,
     SinusoidalPositions,
-    apply_rotary,
-    rotary_tables,
     sinusoidal_encoding,
 )
+from step_llm.nn.rotary import apply_rotary, rotary_tables
 
 
 def random(seed, *shape):

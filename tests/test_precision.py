@@ -11,21 +11,29 @@ import pytest
 from mindspore import Tensor, nn
 from safetensors.numpy import load_file
 
-from step_llm import precision
-from step_llm._runtime import graph_mode
-from step_llm.attention import scaled_dot_product_attention
-from step_llm.checkpoint import read_state
-from step_llm.config import TransformerConfig
-from step_llm.data import Batches, ParallelText, encode_pairs
-from step_llm.device import current_device
-from step_llm.layers import layer_norm
-from step_llm.loss import label_smoothed_cross_entropy
-from step_llm.metrics import score
-from step_llm.precision import PRECISIONS, AccumulatedStep, PrecisionError, refused_operators
-from step_llm.training import Trainer, TrainingConfig, TrainingDiverged, TrainStep
-from step_llm.transformer import Transformer
-from step_llm.translator import Translator
-from step_llm.vocabulary import train_tokenizers
+from step_llm.data.batches import Batches, encode_pairs
+from step_llm.data.corpus import ParallelText
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.decoding.translator import Translator
+from step_llm.evaluation.metrics import score
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.nn.attention import scaled_dot_product_attention
+from step_llm.nn.layer_norm import layer_norm
+from step_llm.runtime.device import current_device
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training import precision
+from step_llm.training.checkpoint import read_state
+from step_llm.training.config import TrainingConfig
+from step_llm.training.loss import label_smoothed_cross_entropy
+from step_llm.training.precision import (
+    PRECISIONS,
+    AccumulatedStep,
+    PrecisionError,
+    refused_operators,
+)
+from step_llm.training.step import TrainStep
+from step_llm.training.trainer import Trainer, TrainingDiverged
 
 NOUNS = {"hund": "dog", "mann": "man", "junge": "boy", "könig": "king", "bär": "bear"}
 VERBS = {"läuft": "runs", "sitzt": "sits", "singt": "sings", "schläft": "sleeps"}

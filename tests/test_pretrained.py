@@ -14,12 +14,13 @@ import pytest
 from mindspore import Tensor
 from safetensors.numpy import load_file, save_file
 
-from step_llm.bert import Bert, BertForClassification, BertForMaskedLM, BertForPreTraining
-from step_llm.checkpoint import CheckpointError
-from step_llm.gpt import GPT
-from step_llm.pretrained import from_pretrained, tokenizer_from_pretrained
-from step_llm.sampling import CachedGPT, PlainGPT, generate
-from step_llm.vit import ViT
+from step_llm.decoding.language import CachedGPT, PlainGPT
+from step_llm.decoding.sampling import generate
+from step_llm.models.bert import Bert, BertForClassification, BertForMaskedLM, BertForPreTraining
+from step_llm.models.gpt import GPT
+from step_llm.models.pretrained import from_pretrained, tokenizer_from_pretrained
+from step_llm.models.vit import ViT
+from step_llm.models.weights import CheckpointError
 
 FOLDER = Path(__file__).resolve().parent / "golden" / "huggingface"
 TOLERANCE = 1e-4

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.recurrent import RecurrentConfig, RecurrentTranslator
-from step_llm.search import PlainDecoder, RecurrentDecoder, beam_search, greedy_search
-from step_llm.translator import Translator
-from step_llm.vocabulary import train_tokenizers
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.decoding.decoders import PlainDecoder, RecurrentDecoder
+from step_llm.decoding.search import beam_search, greedy_search
+from step_llm.decoding.translator import Translator
+from step_llm.models.recurrent import RecurrentConfig, RecurrentTranslator
 
 GOLDEN = Path(__file__).resolve().parent / "golden" / "recurrent"
 TOLERANCE = 1e-5  # of the largest value of each tensor

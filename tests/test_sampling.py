@@ -13,15 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mindspore import Tensor
 
-from step_llm.gpt import GPT, GPTConfig
-from step_llm.sampling import (
-    CachedGPT,
-    PlainGPT,
-    PrefixModel,
-    Sampling,
-    generate,
-    next_token_probabilities,
-)
+from step_llm.decoding.language import CachedGPT, PlainGPT, PrefixModel
+from step_llm.decoding.sampling import Sampling, generate, next_token_probabilities
+from step_llm.models.gpt import GPT, GPTConfig
 
 PROBABILITIES = np.array([0.15, 0.5, 0.1, 0.25])
 LOGITS = np.log(PROBABILITIES) + 3.0

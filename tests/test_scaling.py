@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from step_llm.scaling import EXAMPLE, GIB, LAYOUTS, Decoder, Layout, Machine, needs, table
+from step_llm.course.scaling import EXAMPLE, GIB, LAYOUTS, Decoder, Layout, Machine, needs, table
 
 ROOT = Path(__file__).resolve().parents[1]
 # Small enough to be worked out by hand.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from step_llm.schedule import paper_peak, warmup_learning_rate
+from step_llm.training.schedule import paper_peak, warmup_learning_rate
 
 
 @pytest.mark.parametrize(("d_model", "warmup"), [(512, 4000), (128, 400), (16, 1)])

@@ -11,17 +11,12 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm import search
-from step_llm.config import TransformerConfig
-from step_llm.search import (
-    CachedDecoder,
-    PlainDecoder,
-    beam_search,
-    greedy_search,
-    length_penalty,
-)
-from step_llm.transformer import Transformer
-from step_llm.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, UNK_ID
+from step_llm.decoding import decoders
+from step_llm.decoding.decoders import CachedDecoder, PlainDecoder
+from step_llm.decoding.search import Hypothesis, beam_search, greedy_search, length_penalty
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
 
 SOURCE = np.array([[5, 9, 4, 7, 2], [8, 2, 0, 0, 0], [6, 3, 2, 0, 0]], np.int32)
 
@@ -141,7 +136,7 @@ def test_the_cache_changes_no_token_of_greedy_search(positions):
 def test_a_cache_that_has_to_grow_changes_no_token(model, cached, monkeypatch):
     expected = greedy_search(cached, SOURCE, 7)
     assert max(len(hypothesis.ids) for hypothesis in expected) == 7
-    monkeypatch.setattr(search, "_FIRST_ROOM", 4)
+    monkeypatch.setattr(decoders, "_FIRST_ROOM", 4)
     grown = greedy_search(CachedDecoder(model), SOURCE, 7)
     assert [h.ids for h in grown] == [h.ids for h in expected]
 
@@ -161,7 +156,7 @@ def test_a_row_of_padding_gives_an_empty_hypothesis(cached):
         greedy_search(cached, source, 7),
         [hypotheses[0] for hypotheses in beam_search(cached, source, 3, 7)],
     ):
-        assert found[1] == search.Hypothesis((), 0.0, 0.0, True)
+        assert found[1] == Hypothesis((), 0.0, 0.0, True)
         assert all(np.isfinite(hypothesis.log_prob) for hypothesis in found)
     assert greedy_search(cached, np.zeros((0, 5), np.int32), 7) == []
 

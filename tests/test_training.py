@@ -17,23 +17,20 @@ import pytest
 from mindspore import Tensor
 from safetensors.numpy import load_file
 
-import step_llm.training
-from step_llm._runtime import graph_mode
-from step_llm.checkpoint import (
-    CheckpointError,
-    find_checkpoint,
-    load_model,
-    only_training_in,
-    read_run,
-    read_state,
-)
-from step_llm.config import TransformerConfig
-from step_llm.data import ParallelText, encode_pairs
-from step_llm.loss import label_smoothed_cross_entropy
-from step_llm.schedule import paper_peak, warmup_learning_rate
-from step_llm.training import Trainer, TrainingConfig, TrainingDiverged
-from step_llm.transformer import Transformer
-from step_llm.vocabulary import train_tokenizers
+import step_llm.training.trainer as training_loop
+from step_llm.data.batches import encode_pairs
+from step_llm.data.corpus import ParallelText
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.models.weights import CheckpointError
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training.checkpoint import load_model, read_state
+from step_llm.training.config import TrainingConfig
+from step_llm.training.loss import label_smoothed_cross_entropy
+from step_llm.training.run_folder import find_checkpoint, only_training_in, read_run
+from step_llm.training.schedule import paper_peak, warmup_learning_rate
+from step_llm.training.trainer import Trainer, TrainingDiverged
 
 NOUNS = {
     "hund": "dog",
@@ -302,16 +299,16 @@ def without_validation(trainer, bleus=()):
 @pytest.fixture(autouse=True)
 def _scripted_bleu(monkeypatch):
     """In place of translations, ``without_validation`` gives their BLEU score itself."""
-    count, bleu = step_llm.training.bleu_counts, step_llm.training.bleu_of_counts
+    count, bleu = training_loop.bleu_counts, training_loop.bleu_of_counts
 
     def scripted(hypotheses, references):
         if isinstance(hypotheses[0], str):
             return count(hypotheses, references)
         return hypotheses[:1]
 
-    monkeypatch.setattr(step_llm.training, "bleu_counts", scripted)
+    monkeypatch.setattr(training_loop, "bleu_counts", scripted)
     monkeypatch.setattr(
-        step_llm.training, "bleu_of_counts", lambda c: bleu(c) if len(c) > 1 else float(c[0])
+        training_loop, "bleu_of_counts", lambda c: bleu(c) if len(c) > 1 else float(c[0])
     )
 
 
@@ -319,7 +316,7 @@ def _scripted_bleu(monkeypatch):
 def loop(tmp_path, monkeypatch):
     """Trainers whose step adds 1 to a weight and compiles nothing; BLEU is as the test says."""
     monkeypatch.setattr(
-        step_llm.training, "plot_history", lambda history, path: path.write_text(str(len(history)))
+        training_loop, "plot_history", lambda history, path: path.write_text(str(len(history)))
     )
 
     def make(bleus=(), losses=None, folder=tmp_path / "run", **changes):
@@ -402,7 +399,7 @@ def test_killed_at_any_step_it_goes_on_at_the_right_one(loop, step):
 @pytest.mark.parametrize("call", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, moment, call, done):
-    real, calls = getattr(step_llm.training, moment), []
+    real, calls = getattr(training_loop, moment), []
 
     def dying(*args, **kwargs):
         calls.append(args)
@@ -414,7 +411,7 @@ def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, mome
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(step_llm.training, moment, dying)
+        patch.setattr(training_loop, moment, dying)
         trainer = loop([1.0, 3.0, 2.0, 2.5], epochs=3)
         try:
             trainer.fit()

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.config import TransformerConfig
-from step_llm.positions import rotary_tables, sinusoidal_encoding
-from step_llm.transformer import Embedding, Transformer, initialise
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.nn.embedding import Embedding
+from step_llm.nn.initial import initialise
+from step_llm.nn.positions import sinusoidal_encoding
+from step_llm.nn.rotary import rotary_tables
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("post", "pre")

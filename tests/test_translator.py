@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.config import TransformerConfig
-from step_llm.transformer import Transformer
-from step_llm.translator import Translator
-from step_llm.vocabulary import train_tokenizers
+from step_llm.data.vocabulary import train_tokenizers
+from step_llm.decoding.translator import Translator
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
 
 GERMAN = ["ein hund läuft im gras .", "eine frau sitzt .", "zwei kinder spielen mit einem ball ."]
 ENGLISH = ["a dog runs in the grass .", "a woman sits .", "two children play with a ball ."]

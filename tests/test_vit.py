@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from step_llm.vit import PatchEmbedding, ViT, ViTConfig
+from step_llm.models.vit import PatchEmbedding, ViT, ViTConfig
 
 CONFIG = ViTConfig(6, 2, 5, channels=3, d_model=8, num_heads=2, num_layers=2, d_ff=12)
 

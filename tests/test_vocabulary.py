@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from step_llm.vocabulary import (
+from step_llm.data.vocabulary import (
     BOS_ID,
     EOS_ID,
     PAD_ID,
@@ -146,7 +146,7 @@ def test_an_id_outside_the_vocabulary_is_named(tokenizer, wrong):
 def test_other_processes_learn_the_same_vocabulary(kind):
     """Hash seeds differ between processes: no order may come from a set or a hash table."""
     script = (
-        "import sys, json; from step_llm.vocabulary import Tokenizer\n"
+        "import sys, json; from step_llm.data.vocabulary import Tokenizer\n"
         "t = Tokenizer.train(json.load(sys.stdin), sys.argv[1], 120, 1)\n"
         "print(json.dumps([t.token(i) for i in range(len(t))]))"
     )

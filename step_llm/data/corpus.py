@@ -1,0 +1,108 @@
+"""From two text files to batches of token ids in a few fixed shapes.
+
+    read_parallel  ->  encode_pairs  ->  Batches
+
+Nothing is cut and nothing is dropped in silence: what cannot be used is counted and reported.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from step_llm.runtime.files import shipped
+
+__all__ = ["CORPORA", "DataError", "ParallelText", "corpus_folder", "read_parallel"]
+
+
+CORPORA = ("mini", "multi30k")
+
+
+class DataError(ValueError):
+    """A text that cannot be used, and why, in one line."""
+
+
+@dataclass(frozen=True)
+class ParallelText:
+    """Sentences and their translations: target[i] translates source[i].
+
+    Args:
+        source, target: the sentences, without line ends; a line may be empty.
+        name: where the text is from, for messages.
+
+    Raises:
+        DataError: sides of different length.
+    """
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    name: str = "the text"
+
+    def __post_init__(self):
+        if len(self.source) != len(self.target):
+            raise DataError(
+                f"{self.name} has {len(self.source)} source lines and {len(self.target)} target "
+                "lines; expected line n of one to translate line n of the other"
+            )
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def corpus_folder(name: str) -> Path:
+    """The folder of a corpus: "mini", "multi30k", or a path of your own.
+
+    The named ones lie in data/ beside the library, or in the folder that the environment variable
+    STEP_LLM_DATA names.
+    """
+    if name not in CORPORA:
+        return Path(name)
+    data = os.environ.get("STEP_LLM_DATA") or shipped("data")
+    return Path(data) / name
+
+
+def read_parallel(
+    folder: str | Path, split: str, source: str = "de", target: str = "en"
+) -> ParallelText:
+    """Read ``folder/split.source`` and ``folder/split.target``, one sentence a line, in UTF-8.
+
+    Args:
+        folder: see ``corpus_folder``.
+        split: "train", "val" or "test".
+        source, target: the languages, which are the endings of the files.
+
+    Raises:
+        DataError: a file that is missing, empty or not UTF-8, or different numbers of lines.
+    """
+    paths = [Path(folder) / f"{split}.{language}" for language in (source, target)]
+    sides = [_read_lines(path) for path in paths]
+    if len(sides[0]) != len(sides[1]):
+        raise DataError(
+            f"{paths[0]} has {len(sides[0])} lines and {paths[1]} has {len(sides[1])}; "
+            "expected line n of one to translate line n of the other"
+        )
+    return ParallelText(*sides, name=str(Path(folder) / split))
+
+
+def _read_lines(path: Path) -> tuple[str, ...]:
+    if not path.is_file():
+        if path.parent == corpus_folder("multi30k"):
+            advice = "run `python -m step_llm fetch` to download it"
+        else:
+            advice = f"expected a folder with such files, or one of {', '.join(CORPORA)}"
+        raise DataError(f"there is no file {path}; {advice}")
+    content = path.read_bytes()
+    if not content.strip():
+        raise DataError(f"{path} is empty; expected one sentence a line")
+    lines = []
+    # Only \n ends a line: str.splitlines knows ten more, and one of them would shift a side.
+    for number, line in enumerate(content.removesuffix(b"\n").split(b"\n"), start=1):
+        try:
+            lines.append(line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\r"))
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{path}, line {number}: not UTF-8 (byte {error.start + 1} of the line is "
+                f"0x{line[error.start]:02x}); save the file as UTF-8"
+            ) from None
+    return tuple(lines)

@@ -1,0 +1,244 @@
+"""Search: from the model's next-token probabilities to a translation.
+
+Two ways to run the decoder (with a cache of keys and values, or plainly over the whole prefix) and
+two ways to choose tokens (greedy, beam). Any search runs on any decoder.
+
+Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix length, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import Tensor
+
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID
+
+__all__ = ["Hypothesis", "beam_search", "greedy_search", "length_penalty"]
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One sequence that a search found.
+
+    Args:
+        ids: the tokens, without those that begin and end the sentence.
+        log_prob: natural logarithm of the sequence's probability, the end token included.
+        score: log_prob divided by the length penalty; what beam search compares.
+        is_finished: False if the search reached max_length before the end token.
+    """
+
+    ids: tuple[int, ...]
+    log_prob: float
+    score: float
+    is_finished: bool
+
+
+def length_penalty(length: int, alpha: float) -> float:
+    r"""The divisor that keeps beam search from preferring short sentences.
+
+    Formula: lp(y) = ((5 + |y|) / 6)^α; a hypothesis scores log p(y) / lp(y).
+
+    Args:
+        length: |y|, number of tokens, the end token included.
+        alpha: α; 0 leaves log p as it is, larger values favour longer sentences.
+
+    Source: Wu et al. 2016, "Google's Neural Machine Translation System", equation 14.
+    """
+    return ((5.0 + length) / 6.0) ** alpha
+
+
+def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
+    """Take the most probable token at every step, until each sentence has ended.
+
+    Args:
+        decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
+        source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
+        max_length: the most tokens a hypothesis may have, the end token included; one number, or
+            one for each sentence.
+
+    Returns:
+        one hypothesis for each sentence. Padding and the begin token are never chosen.
+
+    Raises:
+        ValueError: source is not (B, S), max_length is below 1 or beyond the learned positions.
+    """
+    source, max_length = _checked(decoder, source, max_length)
+    sentences = len(source)
+    tokens = np.full(sentences, BOS_ID, np.int32)
+    ids = [[] for _ in range(sentences)]
+    log_prob = np.zeros(sentences)
+    is_open = (source != PAD_ID).any(axis=1)
+    is_cut = np.zeros(sentences, bool)
+    length = 0
+    with decoder.running():
+        state = decoder.start(source, 1) if is_open.any() else None
+        while is_open.any():
+            log_probs, state = decoder.step(state, tokens)
+            best, best_ids = _top_k(log_probs, 1)
+            tokens = best_ids[:, 0]
+            log_prob[is_open] += best[is_open, 0]
+            length += 1
+            is_open &= tokens != EOS_ID
+            for sentence in np.flatnonzero(is_open):
+                ids[sentence].append(int(tokens[sentence]))
+            is_cut |= is_open & (length == max_length)
+            is_open &= ~is_cut
+    return [
+        Hypothesis(tuple(ids[n]), float(log_prob[n]), float(log_prob[n]), not is_cut[n])
+        for n in range(sentences)
+    ]
+
+
+def beam_search(
+    decoder,
+    source,
+    beam_size: int,
+    max_length,
+    length_penalty_alpha: float = 0.0,
+    n_best: int = 1,
+) -> list[list[Hypothesis]]:
+    r"""Keep the K most probable hypotheses of each sentence at every step.
+
+    Of all one-token extensions of a sentence's open hypotheses the K best are kept; those that end
+    are set aside as finished, the others stay open. A sentence is done when nothing is open, or
+    when no open hypothesis can still reach the n_best-th finished one: log-probabilities only
+    fall, so an open hypothesis scores at most log p / lp(max_length). Hypotheses still open at
+    max_length rank behind all finished ones.
+
+    With beam_size 1 this is greedy search, for every length penalty.
+
+    Args:
+        decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
+        source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
+        beam_size: K.
+        max_length: the most tokens a hypothesis may have, the end token included; one number, or
+            one for each sentence.
+        length_penalty_alpha: α of ``length_penalty``; at least 0.
+        n_best: how many hypotheses a sentence returns, at most beam_size.
+
+    Returns:
+        for each sentence up to n_best hypotheses, best score first.
+
+    Raises:
+        ValueError: source is not (B, S), a size below 1, a negative length penalty, n_best beyond
+            beam_size, or max_length beyond the learned positions.
+    """
+    source, max_length = _checked(decoder, source, max_length)
+    if beam_size < 1 or not 1 <= n_best <= beam_size:
+        raise ValueError(
+            f"beam_size is {beam_size} and n_best {n_best}; expected 1 <= n_best <= beam_size"
+        )
+    if length_penalty_alpha < 0:
+        raise ValueError(f"the length penalty is {length_penalty_alpha}; expected at least 0")
+    sentences = len(source)
+    beams = [
+        _Beam(bool((row != PAD_ID).any()), limit, length_penalty_alpha, n_best)
+        for row, limit in zip(source, max_length)
+    ]
+    first_row = np.arange(sentences)[:, None] * beam_size
+    # At first one hypothesis is open, the empty one; a place at −inf holds nothing.
+    log_prob = np.full((sentences, beam_size), -np.inf)
+    log_prob[[beam.is_open for beam in beams], 0] = 0.0
+    tokens = np.full(sentences * beam_size, BOS_ID, np.int32)
+    parents = np.arange(sentences * beam_size, dtype=np.int32)
+    prefix = np.zeros((sentences, beam_size, 0), np.int32)
+    with decoder.running():
+        is_open = any(beam.is_open for beam in beams)
+        state = decoder.start(source, beam_size) if is_open else None
+        while any(beam.is_open for beam in beams):
+            log_probs, state = decoder.step(state, tokens, parents if beam_size > 1 else None)
+            values, ids = _top_k(log_probs, min(beam_size, log_probs.shape[1]))  # (R, C)
+            choices = values.shape[1]
+            total = log_prob[:, :, None] + values.reshape(sentences, beam_size, choices)
+            total = total.reshape(sentences, -1)  # (B, K · C)
+            best = np.argsort(-total, axis=1, kind="stable")[:, :beam_size]
+            log_prob = np.take_along_axis(total, best, axis=1)  # (B, K)
+            parent = best // choices
+            chosen = np.take_along_axis(ids.reshape(sentences, -1), best, axis=1)
+            prefix = np.take_along_axis(prefix, parent[:, :, None], axis=1)
+            prefix = np.concatenate([prefix, chosen[:, :, None]], axis=2)  # (B, K, t)
+            for beam, beam_prefix, beam_log_prob in zip(beams, prefix, log_prob):
+                if beam.is_open:
+                    beam.collect(beam_prefix, beam_log_prob)
+                if not beam.is_open:
+                    beam_log_prob[:] = -np.inf
+            tokens = chosen.reshape(-1)
+            parents = (first_row + parent).reshape(-1).astype(np.int32)
+    return [beam.best() for beam in beams]
+
+
+class _Beam:
+    """The hypotheses of one sentence that have ended, and whether its search goes on."""
+
+    def __init__(self, is_open, max_length, alpha, n_best):
+        self.is_open = is_open
+        self.max_length = max_length
+        self.alpha = alpha
+        self.n_best = n_best
+        self.finished = []
+        self.cut = [] if is_open else [Hypothesis((), 0.0, 0.0, True)]
+
+    def collect(self, prefix, log_prob):
+        """Set aside the ended ones among prefix (K, t); their places in log_prob become −inf."""
+        length = prefix.shape[1]
+        divisor = length_penalty(length, self.alpha)
+        for place in np.flatnonzero((prefix[:, -1] == EOS_ID) & (log_prob > -np.inf)):
+            value = float(log_prob[place])
+            ids = tuple(int(token) for token in prefix[place, :-1])
+            self.finished.append(Hypothesis(ids, value, value / divisor, True))
+            log_prob[place] = -np.inf
+        self.finished.sort(key=lambda hypothesis: -hypothesis.score)
+        del self.finished[self.n_best :]
+        most = log_prob.max() / length_penalty(self.max_length, self.alpha)
+        is_full = len(self.finished) == self.n_best
+        if np.isneginf(most) or (is_full and most <= self.finished[-1].score):
+            self.is_open = False
+        elif length == self.max_length:
+            self.is_open = False
+            for place in np.argsort(-log_prob, kind="stable"):
+                if log_prob[place] > -np.inf:
+                    value = float(log_prob[place])
+                    ids = tuple(int(token) for token in prefix[place])
+                    self.cut.append(Hypothesis(ids, value, value / divisor, False))
+
+    def best(self):
+        return (self.finished + self.cut)[: self.n_best]
+
+
+def _top_k(log_probs, k):
+    """The k largest of each row, largest first, and their ids: (R, k) each.
+
+    Padding and the begin token are left out. NumPy's argmax k times over: for a beam of 5 about
+    ten times as fast as the CPU's TopK or a partition of each row.
+    """
+    remaining = log_probs.copy()
+    remaining[:, [PAD_ID, BOS_ID]] = -np.inf
+    rows = np.arange(len(remaining))
+    ids = np.empty((len(remaining), k), np.int32)
+    values = np.empty((len(remaining), k), remaining.dtype)
+    for place in range(k):
+        ids[:, place] = remaining.argmax(axis=1)
+        values[:, place] = remaining[rows, ids[:, place]]
+        remaining[rows, ids[:, place]] = -np.inf
+    return values, ids
+
+
+def _checked(decoder, source, max_length):
+    source = source.asnumpy() if isinstance(source, Tensor) else np.asarray(source)
+    if source.ndim != 2 or not np.issubdtype(source.dtype, np.integer):
+        raise ValueError(
+            f"source has shape {source.shape} and type {source.dtype}; expected integers (B, S)"
+        )
+    max_length = np.broadcast_to(max_length, len(source))
+    if max_length.min(initial=1) < 1:
+        raise ValueError(f"max_length is {max_length.min()}; expected at least 1")
+    # A decoder of one's own needs no model with positions.
+    limit = getattr(decoder.model.config, "position_limit", None)
+    if limit is not None and max_length.max(initial=1) > limit:
+        raise ValueError(
+            f"max_length is {max_length.max()}; expected at most {limit}, the number of learned "
+            "positions"
+        )
+    return np.ascontiguousarray(source, dtype=np.int32), max_length

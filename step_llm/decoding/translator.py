@@ -1,0 +1,181 @@
+"""Text in, text out: a model with its tokenizers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Tensor
+
+from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, TokenizerPair
+from step_llm.decoding.decoders import PlainDecoder, cached_decoder
+from step_llm.decoding.search import beam_search, greedy_search
+
+__all__ = ["Attention", "Translator"]
+
+# Sources are padded to 16, 32, 64, 128 …: few lengths, since each is one more shape to compile.
+_SHORTEST = 16
+# Sources padded to more than this go in smaller batches, so that memory does not grow without end.
+_FULL_BATCH = 64
+
+
+class Attention(NamedTuple):
+    """Where the model looked in the source while it wrote each token of the translation.
+
+    Args:
+        source_tokens, target_tokens: the labels, each with the end token.
+        weights: (T, S), mean over the heads of one layer; row t is where the model looked when it
+            wrote target token t. Each row sums to 1.
+    """
+
+    source_tokens: list[str]
+    target_tokens: list[str]
+    weights: np.ndarray
+
+
+class Translator:
+    """Translate sentences.
+
+    Compiled code is kept in this object: make one for the life of the model. Its weights may change
+    between calls, in training for example.
+
+    Args:
+        model: a ``Transformer`` or a ``RecurrentTranslator``.
+        tokenizers: its ``TokenizerPair``.
+        use_cache: False decodes without cache and without compiling, slowly, to compare.
+
+    Raises:
+        ValueError: vocabularies larger than the model's embeddings.
+
+    A recurrent model has a state in place of a cache; what is said of the cache holds for it too.
+    """
+
+    def __init__(self, model, tokenizers: TokenizerPair, use_cache: bool = True):
+        config = model.config
+        if not hasattr(config, "source_vocab_size"):
+            raise ValueError(
+                f"a {type(model).__name__} is no translator; expected a model with a source and a "
+                "target"
+            )
+        for side, tokenizer, size in (
+            ("source", tokenizers.source, config.source_vocab_size),
+            ("target", tokenizers.target, config.target_vocab_size),
+        ):
+            if len(tokenizer) > size:
+                raise ValueError(
+                    f"the {side} tokenizer has {len(tokenizer)} tokens, but the model has "
+                    f"embeddings for {size}; expected the tokenizers it was trained with"
+                )
+        self.model = model
+        self.tokenizers = tokenizers
+        self.decoder = cached_decoder(model) if use_cache else PlainDecoder(model)
+
+    def translate(
+        self,
+        sentences: Sequence[str],
+        beam_size: int = 1,
+        length_penalty: float = 0.6,
+        batch_size: int = 64,
+    ) -> list[str]:
+        """One translation for each sentence, in their order.
+
+        A line without text gives an empty translation. A translation has at most 2 S + 10 tokens,
+        S the tokens of its source (with learned positions at most as many as there are).
+
+        Args:
+            sentences: any number, of any length; not one string.
+            beam_size: 1 is greedy search.
+            length_penalty: α of ``search.length_penalty``; greedy search has no use for it.
+            batch_size: how many sentences are translated at once.
+
+        Raises:
+            ValueError: a single string, a batch_size below 1, what ``beam_search`` refuses, or a
+                sentence longer than the learned positions.
+        """
+        if isinstance(sentences, str):
+            raise ValueError("sentences is one string; expected a list of them")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        sources = [self._encode(sentence) for sentence in sentences]
+        waiting = sorted(
+            (n for n, ids in enumerate(sources) if ids), key=lambda n: len(sources[n]), reverse=True
+        )
+        batch_size = min(batch_size, _doubled(1, len(waiting)))
+        translations = [""] * len(sources)
+        while waiting:  # The longest first; each batch is completed with the next shorter ones.
+            length = self._padded_length(len(sources[waiting[0]]))
+            rows = max(1, min(batch_size, batch_size * _FULL_BATCH // length))
+            batch, waiting = waiting[:rows], waiting[rows:]
+            # Always as many rows, to compile no other shape; rows of padding cost no steps.
+            source = np.full((rows, length), PAD_ID, np.int32)
+            for row, n in enumerate(batch):
+                source[row, : len(sources[n])] = sources[n]
+            for n, ids in zip(batch, self._search(source, beam_size, length_penalty)):
+                translations[n] = self.tokenizers.target.decode(ids)
+        return translations
+
+    def attention(
+        self, sentence: str, beam_size: int = 1, length_penalty: float = 0.6, layer: int = -1
+    ) -> Attention:
+        """Translate one sentence and return the cross-attention of one decoder layer.
+
+        Args:
+            sentence, beam_size, length_penalty: as in ``translate``.
+            layer: which decoder layer; −1 is the last.
+
+        Raises:
+            ValueError: a sentence without text, a model without attention, or what ``translate``
+                refuses.
+        """
+        source = self._encode(sentence)
+        if not source:
+            raise ValueError("the sentence has no text; expected at least one word")
+        padded = np.full((1, self._padded_length(len(source))), PAD_ID, np.int32)
+        padded[0, : len(source)] = source
+        (ids,) = self._search(padded, beam_size, length_penalty)
+        was_training = self.model.training
+        self.model.set_train(False)
+        try:
+            memory, mask, _ = self.model.encode(Tensor(np.array([source], np.int32)))
+            target = Tensor(np.array([[BOS_ID, *ids]], np.int32))
+            _, weights = self.model.decode(target, memory, mask)  # a layer: (1, H, T, S)
+        finally:
+            self.model.set_train(was_training)
+        if not weights:
+            raise ValueError("this model has no attention; it reads one vector of the sentence")
+        return Attention(
+            [self.tokenizers.source.token(token) for token in source],
+            [self.tokenizers.target.token(token) for token in [*ids, EOS_ID]],
+            weights[layer].asnumpy()[0].mean(axis=0),
+        )
+
+    def _encode(self, sentence):
+        ids = self.tokenizers.source.encode(sentence)
+        return [*ids, EOS_ID] if ids else []
+
+    def _padded_length(self, length):
+        padded = _doubled(_SHORTEST, length)
+        limit = self.model.config.position_limit
+        if limit is not None:
+            # Where even the sentence is too long, the positions themselves say so.
+            return max(length, min(padded, limit))
+        return padded
+
+    def _search(self, source, beam_size, length_penalty):
+        max_length = 2 * (source != PAD_ID).sum(axis=1) + 10
+        limit = self.model.config.position_limit
+        if limit is not None:
+            max_length = np.minimum(max_length, limit)
+        if beam_size == 1:
+            found = greedy_search(self.decoder, source, max_length)
+        else:
+            beams = beam_search(self.decoder, source, beam_size, max_length, length_penalty)
+            found = [hypotheses[0] for hypotheses in beams]
+        return [hypothesis.ids for hypothesis in found]
+
+
+def _doubled(start, at_least):
+    while start < at_least:
+        start *= 2
+    return start

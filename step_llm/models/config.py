@@ -1,0 +1,165 @@
+"""The sizes of a Transformer, in one frozen and validated place.
+
+``Config`` is what the configurations of all models have in common.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from step_llm.nn.activations import ACTIVATIONS
+from step_llm.nn.positions import POSITION_SCHEMES
+
+__all__ = ["PRESETS", "Config", "TransformerConfig"]
+
+# name: (d_model, encoder layers, decoder layers, d_ff, heads)
+PRESETS = {
+    "tiny": (128, 4, 4, 256, 4),
+    "small": (256, 3, 3, 512, 8),
+    "base": (512, 6, 6, 2048, 8),
+}
+
+_CHOICES = {
+    "positions": POSITION_SCHEMES,
+    "norm": ("post", "pre"),
+    "tied_embeddings": ("none", "output", "all"),
+    "activation": tuple(ACTIVATIONS),
+}
+
+
+class Config:
+    """What frozen dataclasses of sizes share: one validation, and the way to JSON and back.
+
+    The layers read from it ``d_model``, ``num_heads``, ``d_ff``, ``dropout``, ``norm``,
+    ``activation`` and ``norm_epsilon``.
+    """
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name.endswith("_id") else 1
+            if field.type == "int" and (not isinstance(value, int) or value < least):
+                raise ValueError(
+                    f"{field.name} is {value!r}; expected a whole number of at least {least}"
+                )
+        if hasattr(self, "num_heads") and self.d_model % self.num_heads:
+            raise ValueError(
+                f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
+                "expected num_heads to be a divisor of d_model"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
+        if hasattr(self, "norm_epsilon") and not self.norm_epsilon > 0.0:
+            raise ValueError(f"norm_epsilon is {self.norm_epsilon}; expected more than 0")
+        for name, choices in _CHOICES.items():
+            if hasattr(self, name) and getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
+                )
+        is_tied = getattr(self, "tied_embeddings", "none") == "all"
+        if is_tied and self.source_vocab_size != self.target_vocab_size:
+            raise ValueError(
+                'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
+                f"{self.source_vocab_size} and {self.target_vocab_size}"
+            )
+
+    def to_dict(self) -> dict:
+        """The fields as a dictionary, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict):
+        """Back from ``to_dict``.
+
+        Raises:
+            ValueError: a field that is unknown or missing.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        if unknown:
+            raise ValueError(
+                f"unknown fields {unknown} in the configuration; expected {sorted(known)}"
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"the configuration is incomplete: {error}") from None
+
+
+@dataclass(frozen=True)
+class TransformerConfig(Config):
+    """Everything that decides the shape of a Transformer's weights, and its dropout.
+
+    Args:
+        source_vocab_size, target_vocab_size: number of token ids on each side.
+        d_model: D, width of the model.
+        num_heads: H; must divide d_model.
+        num_encoder_layers, num_decoder_layers: depth of each stack.
+        d_ff: inner width of the feed-forward layers.
+        dropout: share of each sub-layer's output set to zero in training, in [0, 1).
+        positions: "sinusoidal", "learned" or "rotary".
+        max_length: the number of learned positions; the other schemes have no limit.
+        norm: "post" (LayerNorm after the residual sum, the paper) or "pre" (before the sub-layer).
+        tied_embeddings: "none"; "output" (target embedding = output projection); "all" (source
+            embedding too, the paper's section 3.4; both sides then share one vocabulary).
+        activation: between the feed-forward layers: "relu" (the paper), "gelu" or "gelu_tanh".
+        norm_epsilon: ε of every LayerNorm.
+
+    Raises:
+        ValueError: a size below 1, d_model not divisible by num_heads, an odd head width with
+            rotary positions, dropout outside [0, 1), norm_epsilon not above 0, an unknown choice,
+            or tied_embeddings="all" with vocabularies of different size.
+
+    Presets: ``TransformerConfig.preset("tiny" | "small" | "base", …)``; "base" is the base model
+    of Vaswani et al. 2017, table 3.
+    """
+
+    source_vocab_size: int
+    target_vocab_size: int
+    d_model: int = 128
+    num_heads: int = 4
+    num_encoder_layers: int = 4
+    num_decoder_layers: int = 4
+    d_ff: int = 256
+    dropout: float = 0.1
+    positions: str = "sinusoidal"
+    max_length: int = 256
+    norm: str = "post"
+    tied_embeddings: str = "none"
+    activation: str = "relu"
+    norm_epsilon: float = 1e-5
+
+    @property
+    def position_limit(self) -> int | None:
+        """The longest sequence that the model can read; None is no limit."""
+        return self.max_length if self.positions == "learned" else None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.positions == "rotary" and (self.d_model // self.num_heads) % 2:
+            raise ValueError(
+                f"rotary positions turn pairs of coordinates, but the head width "
+                f"d_model / num_heads = {self.d_model // self.num_heads} is odd"
+            )
+
+    @classmethod
+    def preset(
+        cls, name: str, source_vocab_size: int, target_vocab_size: int, **changes
+    ) -> TransformerConfig:
+        """A configuration of a named size; ``changes`` replace single fields.
+
+        Raises:
+            ValueError: an unknown preset, or values that do not fit together.
+        """
+        if name not in PRESETS:
+            raise ValueError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}")
+        d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[name]
+        sizes = {
+            "d_model": d_model,
+            "num_encoder_layers": encoder_layers,
+            "num_decoder_layers": decoder_layers,
+            "d_ff": d_ff,
+            "num_heads": heads,
+        }
+        return cls(source_vocab_size, target_vocab_size, **{**sizes, **changes})

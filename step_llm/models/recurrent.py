@@ -1,0 +1,262 @@
+"""Recurrent encoder and decoder: translation before the Transformer.
+
+Letters: B batch, T target length, S source length, D width, K layers, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from step_llm.models.config import Config
+from step_llm.nn.additive_attention import AdditiveAttention
+from step_llm.nn.embedding import Embedding, project_to_vocabulary
+from step_llm.nn.masks import padding_mask
+
+__all__ = ["CELLS", "RECURRENT_PRESETS", "RecurrentConfig", "RecurrentTranslator"]
+
+# name: (d_model, layers); about as many weights as the Transformers of ``config.PRESETS``
+RECURRENT_PRESETS = {"tiny": (256, 1), "small": (512, 1), "base": (1024, 2)}
+
+CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+@dataclass(frozen=True)
+class RecurrentConfig(Config):
+    """The sizes of a ``RecurrentTranslator``.
+
+    Args:
+        source_vocab_size, target_vocab_size: number of token ids on each side.
+        cell: "rnn" (Elman 1990), "lstm" (Hochreiter and Schmidhuber 1997) or "gru" (Cho et al.
+            2014).
+        has_attention: False gives the decoder one vector for the whole sentence.
+        d_model: D, width of embeddings and states; even, since the encoder's two directions have
+            half of it each.
+        num_layers: K, depth of encoder and decoder.
+        dropout: share of the embeddings, and of each layer's output, set to zero in training.
+        tied_embeddings: "none"; "output" (target embedding = output projection); "all" (source
+            embedding too; both sides then share one vocabulary).
+
+    Raises:
+        ValueError: a size below 1, an odd d_model, dropout outside [0, 1), an unknown choice, or
+            tied_embeddings="all" with vocabularies of different size.
+    """
+
+    source_vocab_size: int
+    target_vocab_size: int
+    cell: str = "gru"
+    has_attention: bool = True
+    d_model: int = 128
+    num_layers: int = 1
+    dropout: float = 0.1
+    tied_embeddings: str = "none"
+
+    # Nothing limits the length of a sentence.
+    position_limit = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.cell not in CELLS:
+            raise ValueError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
+        if self.d_model % 2:
+            raise ValueError(f"d_model is {self.d_model}; expected an even number")
+
+    @classmethod
+    def preset(
+        cls, name: str, source_vocab_size: int, target_vocab_size: int, **changes
+    ) -> RecurrentConfig:
+        """A configuration of a named size; ``changes`` replace single fields.
+
+        Raises:
+            ValueError: an unknown preset, or values that do not fit together.
+        """
+        if name not in RECURRENT_PRESETS:
+            raise ValueError(f"preset is {name!r}; expected one of {', '.join(RECURRENT_PRESETS)}")
+        d_model, layers = RECURRENT_PRESETS[name]
+        sizes = {"d_model": d_model, "num_layers": layers, **changes}
+        return cls(source_vocab_size, target_vocab_size, **sizes)
+
+
+class RecurrentTranslator(nn.Cell):
+    r"""A recurrent encoder and decoder, with or without additive attention.
+
+    Formula, with → and ← for the two directions of the encoder and hₛ = [→hₛ ; ←hₛ]:
+    s₀ = tanh(W [→h_S ; ←h₁]); s_t = Cell(Embed(y_t), s_{t−1});
+    c_t = Σ_s α_ts hₛ with additive attention, else c_t = [→h_S ; ←h₁] at every step;
+    logits = Embedᵀ · tanh(U [s_t ; c_t]).
+
+    The attention reads the state s_t and does not go into the recurrence (Luong et al. 2015); so
+    one call of the cell runs over a whole target, and with and without attention the two models
+    differ in c_t alone. An LSTM's memory is 0 at the decoder's start.
+
+    Args:
+        config: see ``RecurrentConfig``.
+        seed: of the initial weights: embeddings normal with standard deviation D^(−1/2), biases of
+            dense layers 0, all others uniform in ±1/√(their inputs).
+        pad_id: the id that fills sentences up to their batch's length.
+
+    Shapes: source (B, S) and target (B, T) integer ids, target starting with the
+    beginning-of-sentence id; logits (B, T, V). A source row of padding alone is allowed.
+
+    Raises:
+        ValueError: ids that are not two-dimensional, or (outside compiled code) outside the
+            vocabulary.
+
+    Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for
+    Statistical Machine Translation" (one vector); Bahdanau et al. 2015 (additive attention, a
+    source read in both directions); Luong et al. 2015, "Effective Approaches to Attention-based
+    Neural Machine Translation", section 3.1.
+    """
+
+    def __init__(self, config: RecurrentConfig, seed: int = 0, pad_id: int = 0):
+        super().__init__()
+        self.config = config
+        self.pad_id = pad_id
+        width, layers = config.d_model, config.num_layers
+        self.target_embedding = Embedding(config.target_vocab_size, width)
+        if config.tied_embeddings == "all":
+            self.source_embedding = self.target_embedding
+        else:
+            self.source_embedding = Embedding(config.source_vocab_size, width)
+        cell, half = CELLS[config.cell], width // 2
+        self.forward_layers = nn.CellList(
+            [cell(width, half, batch_first=True) for _ in range(layers)]
+        )
+        self.backward_layers = nn.CellList(
+            [cell(width, half, batch_first=True) for _ in range(layers)]
+        )
+        self.bridges = nn.CellList([nn.Dense(width, width) for _ in range(layers)])
+        self.decoder_layers = nn.CellList(
+            [cell(width, width, batch_first=True) for _ in range(layers)]
+        )
+        self.attention = None
+        if config.has_attention:
+            self.attention = AdditiveAttention(width, width, width)
+        self.combine = nn.Dense(2 * width, width)
+        self.dropout = nn.Dropout(p=config.dropout)
+        self.reverse = ops.ReverseSequence(seq_dim=1, batch_dim=0)
+        self.is_lstm = config.cell == "lstm"
+        self.is_tied = config.tied_embeddings != "none"
+        if not self.is_tied:
+            self.output_weight = Parameter(
+                Tensor(np.zeros((config.target_vocab_size, width), np.float32)),
+                name="output_weight",
+            )
+        _initialise(self, seed)
+
+    def construct(self, source, target):
+        memory, source_mask, _ = self.encode(source)
+        hidden, _ = self.decode(target, memory, source_mask)
+        return self.project(hidden)
+
+    def encode(self, source):
+        """Ids (B, S) to memory, its mask (B, 1, 1, S), and None in place of attention weights.
+
+        The memory is a tuple: hₛ of the last layer (B, S, D), the vector of the whole sentence
+        (B, D), and s₀ of each decoder layer (K, B, D).
+        """
+        batch, length = source.shape
+        mask = padding_mask(source, self.pad_id)
+        is_real = ops.cast(mask.reshape((batch, length)), self.source_embedding.weight.dtype)
+        lengths = ops.cast(ops.maximum(ops.ReduceSum()(is_real, 1), 1.0), source.dtype)
+        is_last = ops.cast(
+            ops.equal(ops.arange(length).reshape((1, length)), lengths.reshape((batch, 1)) - 1),
+            is_real.dtype,
+        ).reshape((batch, 1, length))
+        x = self.dropout(self.source_embedding(source))
+        states = []
+        sentence = None
+        for place in range(self.config.num_layers):
+            forward = self._run(self.forward_layers[place], x)
+            # Only the real tokens change places, so that padding stays behind them.
+            backward = self._run(self.backward_layers[place], self.reverse(x, lengths))
+            both = ops.concat((forward, backward), 2)
+            # In both directions the state after the last real token, (B, D).
+            sentence = ops.BatchMatMul()(is_last, both).reshape((batch, self.config.d_model))
+            states.append(ops.tanh(self.bridges[place](sentence)))
+            x = self.dropout(ops.concat((forward, self.reverse(backward, lengths)), 2))
+        return (x, sentence, ops.stack(states)), mask, None
+
+    def decode(self, target, memory, source_mask):
+        """Ids (B, T) and memory to hidden vectors (B, T, D) and attention weights [(B, 1, T, S)].
+
+        Without attention the list of weights is empty.
+        """
+        x = self.dropout(self.target_embedding(target))
+        states = memory[2]
+        for place in range(self.config.num_layers):
+            x = self.dropout(self._run(self.decoder_layers[place], x, states[place]))
+        return self._attend(x, memory, source_mask)
+
+    def start(self, memory):
+        """The decoder's state before the first token: for each layer (B, D), twice for an LSTM."""
+        states = []
+        for place in range(self.config.num_layers):
+            state = memory[2][place]
+            states.append((state, ops.zeros_like(state)) if self.is_lstm else (state,))
+        return states
+
+    def step(self, tokens, states, memory, source_mask):
+        """One token of each row: tokens (B,) and ``start``'s states to hidden (B, 1, D), states."""
+        x = self.target_embedding(tokens.reshape((tokens.shape[0], 1)))
+        new_states = []
+        for place in range(self.config.num_layers):
+            state = states[place]
+            layer = self.decoder_layers[place]
+            if self.is_lstm:
+                x, (hidden, cell) = layer(
+                    x, (ops.expand_dims(state[0], 0), ops.expand_dims(state[1], 0))
+                )
+                new_states.append((ops.squeeze(hidden, 0), ops.squeeze(cell, 0)))
+            else:
+                x, hidden = layer(x, ops.expand_dims(state[0], 0))
+                new_states.append((ops.squeeze(hidden, 0),))
+            x = self.dropout(x)
+        hidden, _ = self._attend(x, memory, source_mask)
+        return hidden, new_states
+
+    def project(self, hidden):
+        """Hidden vectors (B, T, D) to logits (B, T, V)."""
+        weight = self.target_embedding.weight if self.is_tied else self.output_weight
+        return project_to_vocabulary(hidden, weight)
+
+    def _run(self, layer, x, state=None):
+        """A cell over x (B, T, D) from a first state (B, D), or 0: the states at every place."""
+        if state is None:
+            output, _ = layer(x)
+        elif self.is_lstm:
+            state = ops.expand_dims(state, 0)
+            output, _ = layer(x, (state, ops.zeros_like(state)))
+        else:
+            output, _ = layer(x, ops.expand_dims(state, 0))
+        return output
+
+    def _attend(self, states, memory, source_mask):
+        batch, length, width = states.shape
+        if self.attention is None:
+            context = ops.broadcast_to(memory[1].reshape((batch, 1, width)), states.shape)
+            weights = []
+        else:
+            sources = memory[0].shape[1]
+            mask = source_mask.reshape((batch, 1, sources))
+            context, weight = self.attention(states, memory[0], memory[0], mask)
+            weights = [weight.reshape((batch, 1, length, sources))]
+        return ops.tanh(self.combine(ops.concat((states, context), 2))), weights
+
+
+def _initialise(model, seed):
+    rng = np.random.default_rng(seed)
+    for name, parameter in model.parameters_and_names():
+        shape = parameter.shape
+        if "embedding" in name or name.endswith("output_weight"):
+            value = rng.normal(0.0, shape[1] ** -0.5, shape)
+        elif name.endswith(".bias"):
+            value = np.zeros(shape)
+        else:
+            # MindSpore's own choice for its cells, from a generator that the seed decides.
+            inputs = shape[1] if "_hh_" not in name and len(shape) == 2 else shape[-1]
+            value = rng.uniform(-1.0, 1.0, shape) / math.sqrt(inputs)
+        parameter.set_data(Tensor(value.astype(np.float32)))

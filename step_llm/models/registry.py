@@ -1,0 +1,71 @@
+"""The models that a checkpoint can hold, by the name that its config.json gives them."""
+
+from __future__ import annotations
+
+from step_llm.models.bert import (
+    BertConfig,
+    BertForClassification,
+    BertForMaskedLM,
+    BertForPreTraining,
+)
+from step_llm.models.config import TransformerConfig
+from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
+from step_llm.models.transformer import Transformer
+from step_llm.models.vit import ViT, ViTConfig
+
+__all__ = ["ARCHITECTURES", "architecture_of", "build", "describe"]
+
+# name: (the class of the configuration, the class of the model)
+ARCHITECTURES = {
+    "transformer": (TransformerConfig, Transformer),
+    **dict.fromkeys(CELLS, (RecurrentConfig, RecurrentTranslator)),
+    "neural_lm": (NeuralLMConfig, NeuralLM),
+    "gpt": (GPTConfig, GPT),
+    "bert_pretraining": (BertConfig, BertForPreTraining),
+    "bert_masked_lm": (BertConfig, BertForMaskedLM),
+    "bert_classification": (BertConfig, BertForClassification),
+    "vit": (ViTConfig, ViT),
+}
+# What a class takes beside the configuration; the model has each as an attribute.
+_FURTHER = {"bert_classification": ("num_classes",)}
+
+
+def architecture_of(model) -> str:
+    """A model's name in ``ARCHITECTURES``; of a class that is not there, the class's own name."""
+    if isinstance(model, RecurrentTranslator):
+        return model.config.cell
+    for name, (_, kind) in ARCHITECTURES.items():
+        if type(model) is kind:
+            return name
+    return type(model).__name__
+
+
+def describe(model) -> dict:
+    """A model's architecture and sizes, for JSON; ``build`` makes an equal model of it."""
+    name = architecture_of(model)
+    further = {field: getattr(model, field) for field in _FURTHER.get(name, ())}
+    return {"arch": name, **model.config.to_dict(), **further}
+
+
+def build(fields: dict):
+    """A model with new weights, from what ``describe`` said of another.
+
+    Raises:
+        ValueError: an unknown architecture, or a field that is unknown, missing or out of range.
+    """
+    fields = dict(fields)
+    # Checkpoints from before there were several architectures do not name theirs.
+    name = fields.pop("arch", "transformer")
+    if name not in ARCHITECTURES:
+        raise ValueError(
+            f"its architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)} "
+            "(make the model yourself, and read its weights with load_weights)"
+        )
+    missing = [field for field in _FURTHER.get(name, ()) if field not in fields]
+    if missing:
+        raise ValueError(f"the configuration is incomplete: {', '.join(missing)} is missing")
+    further = {field: fields.pop(field) for field in _FURTHER.get(name, ())}
+    config_class, model_class = ARCHITECTURES[name]
+    return model_class(config_class.from_dict(fields), **further)

@@ -1,0 +1,86 @@
+"""Checkpoints: a trained model as a folder, written so that nothing is ever half there.
+
+A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the architecture's name
+"arch", one of ``architectures.ARCHITECTURES``, and the sizes), the tokenizer,
+``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
+written under another name and renamed when it is complete. A run folder holds checkpoints, and
+``run.json`` that names the last and the best of them; that file is replaced in one step too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+__all__ = ["CheckpointError", "match_tensors", "read_json", "read_tensors", "weights_of"]
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read, and why, in one line."""
+
+
+def weights_of(model) -> dict:
+    """The weights of a cell by their path in it, as NumPy arrays; a shared weight once."""
+    return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def match_tensors(path, found, wanted, shown=5):
+    """Compare names and shapes of two dictionaries of tensors; None shows all that differs.
+
+    Raises:
+        CheckpointError: tensors that are missing, unexpected or of another shape, each named.
+    """
+    problems = [f"{name} is missing" for name in sorted(set(wanted) - set(found))]
+    problems += [f"{name} is unexpected" for name in sorted(set(found) - set(wanted))]
+    problems += [
+        f"{name} has shape {found[name].shape}, expected {tuple(wanted[name].shape)}"
+        for name in sorted(set(found) & set(wanted))
+        if tuple(found[name].shape) != tuple(wanted[name].shape)
+    ]
+    if problems:
+        rest = len(problems) - len(problems[:shown])
+        more = f"; and {rest} more" if rest else ""
+        raise CheckpointError(f"{path} does not fit the model: {'; '.join(problems[:shown])}{more}")
+
+
+def read_tensors(path):
+    """The tensors of a safetensors file by name, as NumPy arrays.
+
+    Raises:
+        CheckpointError: no such file, a damaged one, or a type of number that NumPy has not.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}; the checkpoint is not complete")
+    try:
+        return load_file(str(path))
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path} holds numbers of the type {error}, which NumPy has not; save it as float32"
+        ) from error
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
+
+
+def read_json(path):
+    """A JSON file that holds an object.
+
+    Raises:
+        OSError, ValueError: no such file, or one that holds something else.
+    """
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds a {type(content).__name__}; expected an object")
+    return content
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _flush(path):
+    """Make sure that a file's bytes are on the disk before its folder gets its final name."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,74 @@
+"""Masks: Boolean tensors that say where attention may look.
+
+One convention in the whole library: True means "may attend", False means "must not".
+A mask broadcasts against attention scores of shape (B, H, T, S).
+"""
+
+from __future__ import annotations
+
+from mindspore import Tensor, ops
+
+from step_llm.nn._checks import check_boolean, check_rank
+
+__all__ = ["causal_mask", "combine_masks", "padding_mask"]
+
+
+def padding_mask(ids: Tensor, pad_id: int = 0) -> Tensor:
+    """Let every query attend to the real tokens of its sentence, and to no padding.
+
+    Formula: mask[b, 0, 0, s] = (ids[b, s] != pad_id).
+
+    Args:
+        ids: (B, S) integer token ids.
+        pad_id: the id that fills a sentence up to the length of its batch.
+
+    Returns:
+        (B, 1, 1, S) Boolean mask, True at real tokens.
+
+    Raises:
+        ValueError: ids is not of shape (B, S).
+    """
+    check_rank("ids", ids.shape, 2, "(B, S)")
+    batch, length = ids.shape
+    return ops.not_equal(ids, pad_id).reshape((batch, 1, 1, length))
+
+
+def causal_mask(length: int) -> Tensor:
+    """Let position t attend to positions 0 … t, so that no token sees its future.
+
+    Formula: mask[0, 0, t, s] = (s <= t).
+
+    Args:
+        length: T, the number of target positions.
+
+    Returns:
+        (1, 1, T, T) Boolean mask, True on and below the diagonal.
+
+    Source: Vaswani et al. 2017, section 3.2.3.
+    """
+    position = ops.arange(length)
+    return (position.reshape((1, length)) <= position.reshape((length, 1))).reshape(
+        (1, 1, length, length)
+    )
+
+
+def combine_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """Allow only what both masks allow; None stands for a mask that allows everything.
+
+    Args:
+        first, second: Boolean masks whose shapes broadcast together, or None.
+
+    Returns:
+        Their logical "and" in the broadcast shape, or None if both are None.
+
+    Raises:
+        ValueError: a mask is not Boolean.
+    """
+    for mask in (first, second):
+        if mask is not None:
+            check_boolean(mask.dtype)
+    if first is None:
+        return second
+    if second is None:
+        return first
+    return ops.logical_and(first, second)

@@ -1,0 +1,56 @@
+"""Layers: feed-forward, LayerNorm, the residual connection, and the encoder and decoder layer.
+
+Letters: B batch, T target length, S source length, H heads, D model width, Dk head width.
+"""
+
+from __future__ import annotations
+
+from mindspore import nn
+
+from step_llm.nn.layer_norm import LayerNorm
+
+__all__ = ["Residual"]
+
+
+class Residual(nn.Cell):
+    r"""The connection around every sub-layer: dropout, sum, LayerNorm.
+
+    Formula: post-norm LayerNorm(x + Dropout(f(x))); pre-norm x + Dropout(f(LayerNorm(x))).
+    A layer calls ``before`` to get the sub-layer's input and ``after`` to join its output:
+    ``x = residual.after(x, f(residual.before(x)))``.
+
+    Args:
+        d_model: D.
+        dropout: share of the sub-layer's output set to zero in training.
+        norm: "post" (the paper) or "pre".
+        epsilon: ε of the LayerNorm.
+
+    Source: Vaswani et al. 2017, sections 3.1 and 5.4 (post); Xiong et al. 2020, "On Layer
+    Normalization in the Transformer Architecture" (pre).
+    """
+
+    def __init__(self, d_model: int, dropout: float, norm: str, epsilon: float = 1e-5):
+        super().__init__()
+        if norm not in ("post", "pre"):
+            raise ValueError(f"norm is {norm!r}; expected post or pre")
+        self.is_pre = norm == "pre"
+        self.norm = LayerNorm(d_model, epsilon)
+        self.dropout = nn.Dropout(p=dropout)
+
+    def construct(self, x, output):
+        return self.after(x, output)
+
+    def before(self, x):
+        if self.is_pre:
+            return self.norm(x)
+        return x
+
+    def after(self, x, output):
+        x = x + self.dropout(output)
+        if self.is_pre:
+            return x
+        return self.norm(x)
+
+
+def _residual(config):
+    return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)

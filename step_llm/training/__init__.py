@@ -1,0 +1,1 @@
+"""Loss, schedule, one update, the loop over epochs, checkpoints and run folders."""

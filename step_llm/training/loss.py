@@ -1,0 +1,46 @@
+"""The training loss: cross-entropy against smoothed labels."""
+
+from __future__ import annotations
+
+from mindspore import Tensor, ops
+from mindspore import dtype as mstype
+
+from step_llm.nn._checks import check_rank
+
+__all__ = ["label_smoothed_cross_entropy"]
+
+
+def label_smoothed_cross_entropy(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, pad_id: int = 0
+) -> tuple[Tensor, Tensor]:
+    r"""Cross-entropy of real tokens against a target that leaves some probability to all words.
+
+    Formula: −(1 − ε) log p(y) − ε/V · Σ_v log p(v), summed over the tokens that are not padding.
+
+    Args:
+        logits: (B, T, V); of half precision, they are converted to float32 first.
+        labels: (B, T) integer ids.
+        label_smoothing: ε in [0, 1); 0 gives plain cross-entropy.
+        pad_id: labels with this id do not count.
+
+    Returns:
+        the sum of the loss in nats, and the number of real tokens, both float32 scalars.
+
+    Raises:
+        ValueError: logits that are not (B, T, V), or labels that are not (B, T).
+
+    Source: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
+    """
+    check_rank("logits", logits.shape, 3, "(B, T, V)")
+    check_rank("labels", labels.shape, 2, "(B, T)")
+    if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
+        logits = ops.cast(logits, mstype.float32)
+    rows = labels.size
+    # log_softmax and gather, not ops.cross_entropy: a tenth of its time on the CPU.
+    log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)  # (B·T, V)
+    labels = labels.reshape((rows, 1))
+    loss = -ops.gather_elements(log_p, 1, labels).reshape((rows,))
+    if label_smoothing > 0.0:
+        loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
+    real = ops.cast(ops.not_equal(labels, pad_id).reshape((rows,)), logits.dtype)
+    return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)
