@@ -365,24 +365,6 @@ def test_a_wrong_shape_is_named_while_compiling(compiled, tmp_path, monkeypatch)
         compiled(MultiHeadAttention(D_MODEL, HEADS))(x, x, x)
 
 
-@pytest.mark.parametrize("is_rotary", [False, True])
-def test_one_position_needs_no_axis_of_length(is_rotary):
-    """The two halves of (B, D) equal those of (B, 1, D)."""
-    attention, x = MultiHeadAttention(D_MODEL, HEADS), random(0, 2, 1, D_MODEL)
-    rotation = None
-    if is_rotary:
-        rotation = tuple(table[3:4] for table in rotary_tables(5, D_MODEL // HEADS))
-    flat, whole = Tensor(x[:, 0]), Tensor(x)
-    expected = attention.project_key_value(whole, whole, rotation)
-    found = attention.project_key_value(flat, flat, rotation)
-    for one, other in zip(found, expected):
-        np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
-    output, weights = attention.attend(flat, *found, None, rotation)
-    expected_output, expected_weights = attention.attend(whole, *expected, None, rotation)
-    np.testing.assert_allclose(output.asnumpy(), expected_output.asnumpy()[:, 0], atol=1e-6)
-    np.testing.assert_allclose(weights.asnumpy(), expected_weights.asnumpy(), atol=1e-6)
-
-
 @pytest.mark.parametrize("shape", [(D_MODEL,), (2, 3, 1, D_MODEL)])
 def test_the_halves_name_an_input_of_a_wrong_rank(shape):
     attention, x = MultiHeadAttention(D_MODEL, HEADS), Tensor(random(0, *shape))

@@ -7,15 +7,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mindspore import Parameter, Tensor, nn
+from mindspore import Tensor, nn
 
-from step_llm.models.config import TransformerConfig
-from step_llm.nn.cache import cache_places, write
+from step_llm.nn.cache import empty_cache, reorder, with_room, write
 from step_llm.nn.decoder import DecoderLayer
 from step_llm.nn.encoder import EncoderLayer
 from step_llm.nn.feed_forward import FeedForward
 from step_llm.nn.layer_norm import LayerNorm, layer_norm
-from step_llm.nn.masks import causal_mask, padding_mask
+from step_llm.nn.masks import causal_mask, padding_mask, seen_mask
 from step_llm.nn.residual import Residual
 
 D_MODEL = 8
@@ -25,9 +24,8 @@ def random(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def config(**changes):
-    sizes = {"d_model": D_MODEL, "num_heads": 2, "d_ff": 12, "dropout": 0.0}
-    return TransformerConfig(11, 13, **{**sizes, **changes})
+def sizes(**changes):
+    return {"d_model": D_MODEL, "num_heads": 2, "d_ff": 12, "dropout": 0.0, **changes}
 
 
 def stir(cell, seed=0):
@@ -196,7 +194,7 @@ def test_dropout_spares_what_goes_past_the_sublayer():
 
 
 def test_dropout_reaches_a_layer_in_training_alone():
-    layer = stir(EncoderLayer(config(dropout=0.5)))
+    layer = stir(EncoderLayer(**sizes(dropout=0.5)))
     x = Tensor(random(0, 2, 3, D_MODEL))
     layer.set_train(False)
     calm = layer(x)[0].asnumpy()
@@ -210,10 +208,10 @@ def test_dropout_reaches_a_layer_in_training_alone():
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_encoder_layer_is_its_parts_in_order(norm, in_mode):
-    layer = stir(EncoderLayer(config(norm=norm)))
+    layer = stir(EncoderLayer(**sizes(norm=norm)))
     x = Tensor(random(0, 2, 5, D_MODEL))
     mask = padding_mask(Tensor(np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], np.int32)))
-    output, weights = in_mode(layer)(x, mask)
+    output, weights, _ = in_mode(layer)(x, mask)
     assert output.shape == (2, 5, D_MODEL)
     assert weights.shape == (2, 2, 5, 5)
     assert (weights.asnumpy()[0, ..., 3:] == 0).all()
@@ -231,10 +229,10 @@ def test_encoder_layer_is_its_parts_in_order(norm, in_mode):
 
 @pytest.mark.parametrize("norm", ["post", "pre"])
 def test_decoder_layer_is_its_parts_in_order(norm, in_mode):
-    layer = stir(DecoderLayer(config(norm=norm)))
+    layer = stir(DecoderLayer(**sizes(norm=norm)))
     x, memory = Tensor(random(0, 2, 3, D_MODEL)), Tensor(random(1, 2, 5, D_MODEL))
     mask, causal = Tensor(np.arange(5) < 4), causal_mask(3)
-    output, own, cross = in_mode(layer)(x, memory, causal, mask)
+    output, own, cross, _ = in_mode(layer)(x, memory, causal, mask)
     assert output.shape == (2, 3, D_MODEL)
     assert own.shape == (2, 2, 3, 3)
     assert cross.shape == (2, 2, 3, 5)
@@ -255,7 +253,7 @@ def test_decoder_layer_is_its_parts_in_order(norm, in_mode):
 
 
 def test_decoder_layer_does_not_let_the_past_see_the_future():
-    layer = stir(DecoderLayer(config()))
+    layer = stir(DecoderLayer(**sizes()))
     x, memory = random(0, 2, 6, D_MODEL), Tensor(random(1, 2, 5, D_MODEL))
     changed = x.copy()
     changed[:, 3:] += 1
@@ -265,16 +263,50 @@ def test_decoder_layer_does_not_let_the_past_see_the_future():
     assert np.abs(before[:, 3:] - after[:, 3:]).max() > 1e-3
 
 
+# The cache
+
+
 @pytest.mark.parametrize("position", [[2], [0, 3]])
-def test_a_cache_is_copied_or_written_in_place(position):
-    """All sentences at one position, or each at its own; a Parameter is itself written to."""
+def test_one_position_is_written_to_a_copy(position):
+    """All sentences at one position, or each at its own."""
     cached, new = random(0, 2, 3, 4, 5), random(1, 2, 3, 1, 5)
     expected = cached.copy()
     for sentence, place in enumerate(np.broadcast_to(position, 2)):
         expected[sentence, :, place] = new[sentence, :, 0]
-    tensor, parameter = Tensor(cached), Parameter(Tensor(cached.copy()), name="cache")
-    places = cache_places(Tensor(np.array(position, np.int32)), tensor)
-    for kept in (tensor, parameter):
-        np.testing.assert_array_equal(write(kept, Tensor(new), places).asnumpy(), expected)
-    np.testing.assert_array_equal(tensor.asnumpy(), cached)
-    np.testing.assert_array_equal(parameter.asnumpy(), expected)
+    before = Tensor(cached)
+    after = write(before, Tensor(new), Tensor(np.array(position, np.int32)))
+    np.testing.assert_array_equal(after.asnumpy(), expected)
+    np.testing.assert_array_equal(before.asnumpy(), cached)
+
+
+def test_a_cache_grows_and_its_rows_change_places():
+    cache = [(Tensor(random(0, 3, 2, 4, 5)), Tensor(random(1, 3, 2, 4, 5)))]
+    ((keys, values),) = with_room(cache, 6)
+    assert keys.shape == values.shape == (3, 2, 6, 5)
+    np.testing.assert_array_equal(keys.asnumpy()[:, :, :4], cache[0][0].asnumpy())
+    assert not keys.asnumpy()[:, :, 4:].any()
+    parents = np.array([2, 0, 0], np.int32)
+    ((keys, values),) = reorder(cache, Tensor(parents))
+    np.testing.assert_array_equal(keys.asnumpy(), cache[0][0].asnumpy()[parents])
+    np.testing.assert_array_equal(values.asnumpy(), cache[0][1].asnumpy()[parents])
+    assert reorder(cache, None) is cache
+    empty = empty_cache(layers=2, rows=3, num_heads=2, room=6, d_head=5)
+    assert [(k.shape, v.shape) for k, v in empty] == [((3, 2, 6, 5), (3, 2, 6, 5))] * 2
+
+
+@pytest.mark.parametrize("norm", ["post", "pre"])
+@pytest.mark.parametrize("num_kv_heads", [None, 1])
+def test_a_layer_with_a_cache_continues_the_layer_without(norm, num_kv_heads):
+    layer = stir(DecoderLayer(**sizes(norm=norm, num_kv_heads=num_kv_heads)))
+    x, memory = random(0, 2, 4, D_MODEL), Tensor(random(1, 2, 5, D_MODEL))
+    whole = layer(Tensor(x), memory, causal_mask(4))[0].asnumpy()
+    heads = 2 if num_kv_heads is None else num_kv_heads
+    (cache,) = empty_cache(1, 2, heads, 6, D_MODEL // 2)
+    projected = layer.project_memory(memory)
+    for place in range(4):
+        position = Tensor(np.array([place], np.int32))
+        output, _, _, cache = layer(
+            Tensor(x[:, place : place + 1]), projected, seen_mask(position, 6),
+            cache=cache, position=position,
+        )  # fmt: skip
+        np.testing.assert_allclose(output.asnumpy()[:, 0], whole[:, place], atol=1e-5)

@@ -181,7 +181,7 @@ def test_the_state_changes_no_token_of_the_searches(cell, attention):
     for quick, plain in zip(*beams):
         assert [h.ids for h in quick] == [h.ids for h in plain]
         assert [h.score for h in quick] == pytest.approx([h.score for h in plain], abs=1e-4)
-    assert fast.shapes == {(3, 7, 3), (3, 7, 9), (3, 7, False), (9, 7, True)}
+    assert len(fast._start.compile_cache) == len(fast._step.compile_cache) == 2  # 3 and 9 rows
 
 
 def test_a_translator_of_text():

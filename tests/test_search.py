@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
@@ -39,7 +38,7 @@ class TableDecoder:
     """Random next-token probabilities, a fixed function of the source and the whole prefix."""
 
     def __init__(self, seed, vocab_size):
-        self.model = SimpleNamespace(config=SimpleNamespace(positions="rotary"))
+        self.max_length = None
         self.seed = seed
         self.vocab_size = vocab_size
         self.steps = 0
@@ -48,8 +47,9 @@ class TableDecoder:
     def running(self):
         yield
 
-    def start(self, source, beam_size):
-        return [tuple(row) for row in np.repeat(source, beam_size, axis=0)]
+    def start(self, source, beam_size=1):
+        rows = [tuple(row) for row in np.repeat(source, beam_size, axis=0)]
+        return rows, np.full(len(rows), BOS_ID, np.int32)
 
     def step(self, state, tokens, parents=None):
         self.steps += 1
@@ -94,33 +94,42 @@ def test_the_cache_changes_no_token_of_beam_search(positions, norm):
         assert [h.score for h in fast] == pytest.approx([h.score for h in slow], abs=1e-4)
 
 
-def test_a_state_whose_cache_has_gone_on_is_refused(model):
-    decoder, tokens = CachedDecoder(model), np.full(len(SOURCE), BOS_ID, np.int32)
+def test_a_state_can_be_continued_again(model):
+    """It is not changed by a step, nor by the searches after it."""
+    decoder = CachedDecoder(model)
     with decoder.running():
-        first = decoder.start(SOURCE, 1)
-        expected, second = decoder.step(first, tokens)
-        with pytest.raises(ValueError, match="continue the state returned last"):
-            decoder.step(first, tokens)
-        again = decoder.start(SOURCE, 1)
-        with pytest.raises(ValueError, match="one decoder for each search"):
-            decoder.step(second, tokens)
-        np.testing.assert_array_equal(decoder.step(again, tokens)[0], expected)
+        first, begin = decoder.start(SOURCE, 1)
+        expected, second = decoder.step(first, begin)
+        tokens = np.array([5, 6, 7], np.int32)
+        after, _ = decoder.step(second, tokens)
+        decoder.step(decoder.start(SOURCE[::-1], 1)[0], tokens)
+        np.testing.assert_array_equal(decoder.step(first, begin)[0], expected)
+        np.testing.assert_array_equal(decoder.step(second, tokens)[0], after)
 
 
-def test_a_search_that_became_nan_leaves_nothing_behind():
+def test_weights_that_became_nan_are_told_and_leave_nothing_behind():
     model = random_model(seed=4)
     decoder = CachedDecoder(model)
     expected = greedy_search(decoder, SOURCE, 5)
     weight = model.decoder.layers[0].self_attention.value_projection.weight
     kept = weight.asnumpy().copy()
     weight.set_data(Tensor(np.full_like(kept, np.nan)))
-    with decoder.running():
-        tokens = np.full(len(SOURCE), BOS_ID, np.int32)
-        _, state = decoder.step(decoder.start(SOURCE, 1), tokens)
-        log_probs, _ = decoder.step(state, tokens)
-    assert np.isnan(log_probs).all()
+    with pytest.raises(ValueError, match="row 0: the model gives no token a probability"):
+        greedy_search(decoder, SOURCE, 5)
+    with pytest.raises(ValueError, match="look for weights that are not finite"):
+        beam_search(decoder, SOURCE, 3, 5)
     weight.set_data(Tensor(kept))
     assert greedy_search(decoder, SOURCE, 5) == expected
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_distribution_without_a_token_is_told(value):
+    decoder = TableDecoder(0, vocab_size=6)
+    decoder.log_probs = lambda row: np.array([0, 0, *[value] * 4], np.float32)
+    with pytest.raises(ValueError, match="gives no token a probability"):
+        greedy_search(decoder, SOURCE, 5)
+    with pytest.raises(ValueError, match="gives no token a probability"):
+        beam_search(decoder, SOURCE, 3, 5)
 
 
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
@@ -136,7 +145,7 @@ def test_the_cache_changes_no_token_of_greedy_search(positions):
 def test_a_cache_that_has_to_grow_changes_no_token(model, cached, monkeypatch):
     expected = greedy_search(cached, SOURCE, 7)
     assert max(len(hypothesis.ids) for hypothesis in expected) == 7
-    monkeypatch.setattr(decoders, "_FIRST_ROOM", 4)
+    monkeypatch.setattr(decoders, "FIRST_ROOM", 4)
     grown = greedy_search(CachedDecoder(model), SOURCE, 7)
     assert [h.ids for h in grown] == [h.ids for h in expected]
 
@@ -284,7 +293,9 @@ def test_the_length_penalty_is_the_papers():
         ({"source": SOURCE.astype(np.float32)}, "expected integers"),
         ({"beam_size": 0}, "beam_size is 0"),
         ({"n_best": 4}, "expected 1 <= n_best <= beam_size"),
-        ({"length_penalty_alpha": -1.0}, "expected at least 0"),
+        ({"length_penalty": -1.0}, "expected at least 0"),
+        ({"length_penalty": np.nan}, "length_penalty is nan"),
+        ({"length_penalty": np.inf}, "length_penalty is inf"),
         ({"max_length": 0}, "max_length is 0"),
         ({"max_length": 17}, "expected at most 16, the number of learned positions"),
     ],

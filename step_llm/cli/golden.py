@@ -108,12 +108,12 @@ class Stacks(nn.Cell):
 
     def __init__(self, config):
         super().__init__()
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.encoder = Encoder(config.num_encoder_layers, **config.layer_sizes)
+        self.decoder = Decoder(config.num_decoder_layers, **config.layer_sizes)
 
     def construct(self, source, target, _, self_mask, source_mask):
-        memory, _ = self.encoder(source, source_mask)
-        output, _ = self.decoder(target, memory, self_mask, source_mask)
+        memory, _, _ = self.encoder(source, source_mask)
+        output, _, _ = self.decoder(target, memory, self_mask, source_mask)
         return (output,)
 
 
@@ -191,11 +191,13 @@ def build(case, arrays):
         mask = combine_masks(masks.get("padding"), masks.get("causal"))
         return cell, ATTENTION, [] if mask is None else [mask]
     if case.startswith("encoder"):
-        return GoldenEncoderLayer(config_of(arrays, case)), ENCODER_LAYER, [masks["padding"]]
+        sizes = config_of(arrays, case).layer_sizes
+        return GoldenEncoderLayer(**sizes), ENCODER_LAYER, [masks["padding"]]
     self_mask = combine_masks(masks["target_padding"], masks["causal"])
     both = [self_mask, masks["source_padding"]]
     if case.startswith("decoder"):
-        return GoldenDecoderLayer(config_of(arrays, case)), DECODER_LAYER, both
+        sizes = config_of(arrays, case).layer_sizes
+        return GoldenDecoderLayer(**sizes), DECODER_LAYER, both
     numbers = {int(name.split(".")[0]) for name in group(arrays, "weight.encoder.layers.")}
     num_layers = len(numbers)
     config = config_of(arrays, case, num_layers)

@@ -1,31 +1,85 @@
-"""Search: from the model's next-token probabilities to a translation.
+"""Decoders: from what was written so far to the log-probabilities of the next token.
 
-Two ways to run the decoder (with a cache of keys and values, or plainly over the whole prefix) and
-two ways to choose tokens (greedy, beam). Any search runs on any decoder.
+All of them have the three methods of ``StepDecoder``, so any search runs on any decoder. Each model
+can be read plainly, the whole prefix at every step, or with a state that remembers the prefix: a
+cache of keys and values, or a recurrent model's own.
 
-Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix length, V vocabulary.
+Letters: B inputs, K beam size, R = B · K rows, S source length, t prefix length, V vocabulary.
 """
 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Tensor, mutable, nn, ops
 
+from step_llm.data.vocabulary import BOS_ID
+from step_llm.nn.cache import empty_cache, reorder, with_room
 from step_llm.runtime.graph_mode import graph_mode
 
-__all__ = ["CacheStep", "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "cached_decoder"]
+__all__ = [
+    "FIRST_ROOM", "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "StepDecoder",
+    "cached_decoder", "without_dropout",
+]  # fmt: skip
+
+# Room for so many positions at first; it doubles when a sentence needs more. Every size is compiled
+# once, so a small first size costs little and keeps short sentences fast.
+FIRST_ROOM = 32
 
 
-# Room for so many target positions at first; it doubles when a sentence needs more. Every size is
-# compiled once, so a small first size costs little and keeps short sentences fast.
-_FIRST_ROOM = 32
+class StepDecoder(Protocol):
+    """What a search needs of a model.
+
+    Args:
+        max_length: the most positions that the model has; None is no limit.
+    """
+
+    max_length: int | None
+
+    def running(self):
+        """A context in which a search runs; afterwards the model is as it was before."""
+
+    def start(self, inputs, beam_size: int = 1) -> tuple[Any, np.ndarray]:
+        """The state before the first step, of R = B · beam_size rows, and their first tokens (R,).
+
+        Args:
+            inputs: what is to be continued: source ids (B, S) of a translator; B prompts, lists of
+                ids, of a language model.
+            beam_size: how many rows each input gets, one after another.
+        """
+
+    def step(self, state, tokens, parents=None) -> tuple[np.ndarray, Any]:
+        """Append a token to each row: log-probabilities (R, V) of the next one, and the new state.
+
+        A state is not changed by it, and can be continued again.
+
+        Args:
+            state: what ``start`` or an earlier ``step`` returned.
+            tokens: (R,) ids.
+            parents: (R,) which row of the state each row continues; None means its own.
+        """
+
+
+@contextmanager
+def without_dropout(model):
+    """Dropout off inside, for a search; afterwards the model is as it was."""
+    was_training = model.training
+    model.set_train(False)
+    try:
+        yield
+    finally:
+        model.set_train(was_training)
+
+
+def _first_tokens(sentences, beam_size):
+    return np.full(sentences * beam_size, BOS_ID, np.int32)
 
 
 class PlainDecoder:
-    """Next-token log-probabilities as in the textbook: each step decodes the whole prefix again.
+    """A translator as in the textbook: each step decodes the whole prefix again.
 
     Slow, and what ``CachedDecoder`` has to agree with.
 
@@ -35,35 +89,25 @@ class PlainDecoder:
 
     def __init__(self, model):
         self.model = model
+        self.max_length = model.config.position_limit
 
-    @contextmanager
     def running(self):
-        """Dropout off while a search runs; afterwards the model is as it was."""
-        was_training = self.model.training
-        self.model.set_train(False)
-        try:
-            yield
-        finally:
-            self.model.set_train(was_training)
+        """Dropout off while a search runs."""
+        return without_dropout(self.model)
 
-    def start(self, source, beam_size):
-        """Source ids (B, S) to the state before the first step, with R = B · beam_size rows."""
+    def start(self, source, beam_size=1):
+        """As ``StepDecoder.start``."""
         memory, mask, _ = self.model.encode(Tensor(np.repeat(source, beam_size, axis=0)))
-        return memory, mask, np.zeros((len(source) * beam_size, 0), np.int32)
+        prefix = np.zeros((len(source) * beam_size, 0), np.int32)
+        return (memory, mask, prefix), _first_tokens(len(source), beam_size)
 
     def step(self, state, tokens, parents=None):
-        """Append a token to each row: log-probabilities (R, V) of the next one, and the new state.
-
-        Args:
-            state: what ``start`` or the last ``step`` returned.
-            tokens: (R,) ids.
-            parents: (R,) which row of the state each row continues; None means its own.
-        """
+        """As ``StepDecoder.step``."""
         memory, mask, prefix = state
         if parents is not None:
             prefix = prefix[parents]
         prefix = np.concatenate([prefix, tokens[:, None]], axis=1)  # (R, t)
-        hidden, _ = self.model.decode(Tensor(prefix), memory, mask)
+        hidden = self.model.decode(Tensor(prefix), memory, mask)[0]
         logits = self.model.project(hidden[:, -1:])  # (R, 1, V)
         return ops.log_softmax(logits, -1).asnumpy()[:, 0], (memory, mask, prefix)
 
@@ -79,107 +123,51 @@ class _Start(nn.Cell):
         self.project_memory = model.decoder.project_memory
 
     @ms.jit
-    def construct(self, source, sentences):
+    def construct(self, source, rows):
         memory, mask, _ = self.encode(source)
-        memory_heads = []
-        for pair in self.project_memory(memory):
-            memory_heads.append(_take(pair, sentences))
-        return memory_heads, ops.gather(mask, sentences, 0)
+        return reorder(self.project_memory(memory), rows), ops.gather(mask, rows, 0)
 
 
-class CacheStep(nn.Cell):
-    """What a compiled step with a cache holds: each layer's keys and values, (R, H, room, Dk).
+class _Step(nn.Cell):
+    """One position: reorder the cache, run the decoder, project to log-probabilities (R, 1, V)."""
 
-    They are Parameters, which a step writes to in place. Handed from step to step as tensors, all
-    of them would be copied at every step: one row of the preset `tiny` takes a fifth less this way,
-    64 rows a tenth.
-
-    Args:
-        config: of the model.
-        layers: how many of them have a cache.
-        rows, room: R, and the most positions.
-    """
-
-    def __init__(self, config, layers: int, rows: int, room: int):
+    def __init__(self, model):
         super().__init__()
-        self.layers, self.rows, self.room = layers, rows, room
-        self.turn = 0
-        shape = (rows, config.num_heads, room, config.d_model // config.num_heads)
-        self.tensors = ParameterTuple(
-            [
-                Parameter(Tensor(np.zeros(shape, np.float32)), f"layers.{n}.{kind}", False)
-                for n in range(layers)
-                for kind in ("keys", "values")
-            ]
-        )
-
-    def cache(self, parents=None):
-        """Keys and values of each layer, for ``construct``; each row continues its parent's."""
-        pairs = []
-        for layer in range(self.layers):
-            keys, values = self.tensors[2 * layer], self.tensors[2 * layer + 1]
-            if parents is not None:
-                ops.assign(keys, ops.gather(keys, parents, 0))
-                ops.assign(values, ops.gather(values, parents, 0))
-            pairs.append((keys, values))
-        return pairs
-
-    def fill(self, tensors=()):
-        """Take over keys and values (R, H, t, Dk), in the order of ``tensors``; the rest is 0.
-
-        All 0, too, before a new text: what an earlier one left there has weight 0, but if it was
-        NaN, that would not help.
-        """
-        for place, parameter in enumerate(self.tensors):
-            filled = np.zeros(parameter.shape, np.float32)
-            if tensors:
-                kept = tensors[place].asnumpy()
-                filled[:, :, : kept.shape[2]] = kept
-            parameter.set_data(Tensor(filled))
-        self.turn += 1
-        return self
-
-    def check_turn(self, turn):
-        """Raise a ValueError if anything was written since the state of this turn was returned."""
-        if turn != self.turn:
-            raise ValueError(
-                f"the state is of turn {turn}, but its cache has gone on to turn {self.turn}; "
-                "continue the state returned last, or make one decoder for each search"
-            )
-
-
-class _Step(CacheStep):
-    """One decoding step: reorder the cache, run the decoder at one position, project."""
-
-    def __init__(self, model, rows, room):
-        super().__init__(model.config, model.config.num_decoder_layers, rows, room)
-        self.step = model.step
+        self.place = model.place
+        self.decode = model.decoder.construct
         self.project = model.project
 
     @ms.jit
-    def construct(self, tokens, position, parents, mask, *heads):
-        # One argument a tensor: tensors inside a list would be constants, compiled at every step.
-        memory_heads = []
-        for place in range(0, len(heads), 2):
-            memory_heads.append((heads[place], heads[place + 1]))
-        hidden, _ = self.step(tokens, position, self.cache(parents), memory_heads, mask)
-        logits = self.project(hidden)  # (R, 1, V)
-        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1)
+    def construct(self, tokens, position, parents, memory, memory_mask, cache):
+        cache = reorder(cache, parents)
+        room = cache[0][0].shape[2]
+        x, mask, rotation = self.place(tokens, position, room)
+        hidden, _, cache = self.decode(x, memory, mask, memory_mask, rotation, cache, position)
+        return ops.log_softmax(self.project(hidden), -1), cache
 
 
-def _take(pair, rows):
-    return ops.gather(pair[0], rows, 0), ops.gather(pair[1], rows, 0)
+class CacheState(NamedTuple):
+    """Where a cached search stands.
+
+    Args:
+        cache: each layer's keys and values (R, H, room, Dk), see ``nn.cache``.
+        position: the place of the next token: one number, or (R,).
+        memory, mask: of a translator, the source's keys and values, and its mask.
+    """
+
+    cache: tuple
+    position: int | np.ndarray
+    memory: tuple = ()
+    mask: Tensor | None = None
 
 
 class CachedDecoder:
-    """Next-token log-probabilities with a cache: each step computes one position only.
+    """A translator with a cache: each step computes one position only.
 
     The keys and values of earlier positions, and those of the source, do not change; they are kept.
     The step is compiled, once for each number of rows, source length and room in the cache. Keep
     one CachedDecoder for the life of the model, so that nothing is compiled twice. Weights may
-    change between searches; two searches at the same time need two decoders. ``shapes`` holds what
-    has been compiled so far: (sentences, source length, rows) for the start; (rows, source length,
-    room, whether it reorders) for the step.
+    change between searches.
 
     Args:
         model: a ``Transformer``.
@@ -187,58 +175,47 @@ class CachedDecoder:
 
     def __init__(self, model):
         self.model = model
-        self.shapes = set()
+        self.max_length = model.config.position_limit
         self._start = _Start(model)
-        self._steps = {}  # for each number of rows and room, with its cache
+        self._step = _Step(model)
 
     @contextmanager
     def running(self):
-        """Dropout off and graph mode on while a search runs; afterwards all is as it was."""
-        was_training = self.model.training
-        self.model.set_train(False)
-        try:
-            with graph_mode():
-                yield
-        finally:
-            self.model.set_train(was_training)
+        """Dropout off and graph mode on while a search runs."""
+        with without_dropout(self.model), graph_mode():
+            yield
 
-    def start(self, source, beam_size):
-        """Source ids (B, S) to the state before the first step, with R = B · beam_size rows."""
-        sentences = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
-        self.shapes.add((*source.shape, len(sentences)))
-        memory_heads, mask = self._start(Tensor(source), Tensor(sentences))
-        step = self._step(len(sentences), self._room(_FIRST_ROOM)).fill()
-        return memory_heads, mask, step, 0, step.turn
+    def start(self, source, beam_size=1):
+        """As ``StepDecoder.start``."""
+        config = self.model.config
+        rows = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
+        memory, mask = self._start(Tensor(source), Tensor(rows))
+        cache = empty_cache(
+            config.num_decoder_layers, len(rows), config.num_heads, self._room(FIRST_ROOM),
+            config.d_model // config.num_heads,
+        )  # fmt: skip
+        return CacheState(cache, 0, as_input(memory), mask), _first_tokens(len(source), beam_size)
 
     def step(self, state, tokens, parents=None):
-        """As ``PlainDecoder.step``.
-
-        Raises:
-            ValueError: a state that is not the one returned last: its cache has gone on since.
-        """
-        memory_heads, mask, step, position, turn = state
-        step.check_turn(turn)
-        if position == step.room:
-            step = self._step(step.rows, self._room(2 * step.room)).fill(step.tensors)
-        self.shapes.add((step.rows, mask.shape[3], step.room, parents is not None))
-        log_probs = step(
-            Tensor(tokens),
-            Tensor(np.array([position], np.int32)),
-            None if parents is None else Tensor(parents),
-            mask,
-            *[tensor for pair in memory_heads for tensor in pair],
-        )
-        step.turn += 1
-        return log_probs.asnumpy(), (memory_heads, mask, step, position + 1, step.turn)
-
-    def _step(self, rows, room):
-        if (rows, room) not in self._steps:
-            self._steps[rows, room] = _Step(self.model, rows, room)
-        return self._steps[rows, room]
+        """As ``StepDecoder.step``."""
+        cache, position, memory, mask = state
+        room = cache[0][0].shape[2]
+        if position == room:
+            cache = with_room(cache, self._room(2 * room))
+        log_probs, cache = self._step(
+            Tensor(tokens), Tensor(np.array([position], np.int32)),
+            None if parents is None else Tensor(parents), memory, mask, cache,
+        )  # fmt: skip
+        return log_probs.asnumpy()[:, 0], CacheState(as_input(cache), position + 1, memory, mask)
 
     def _room(self, wanted):
-        limit = self.model.config.position_limit
-        return wanted if limit is None else min(wanted, limit)
+        return wanted if self.max_length is None else min(wanted, self.max_length)
+
+
+def as_input(tensors):
+    """What a compiled function returned, as something that it can be given again: a tuple that is
+    not marked as changing would be taken for a constant, and compiled at every step."""
+    return mutable(tuple(map(tuple, tensors)))
 
 
 class _RecurrentStart(nn.Cell):
@@ -250,44 +227,40 @@ class _RecurrentStart(nn.Cell):
         self.first_states = model.start
 
     @ms.jit
-    def construct(self, source, sentences):
+    def construct(self, source, rows):
         memory, mask, _ = self.encode(source)
-        rows = (
-            ops.gather(memory[0], sentences, 0),
-            ops.gather(memory[1], sentences, 0),
-            ops.gather(memory[2], sentences, 1),
+        memory = (
+            ops.gather(memory[0], rows, 0),
+            ops.gather(memory[1], rows, 0),
+            ops.gather(memory[2], rows, 1),
         )
-        return rows, ops.gather(mask, sentences, 0), self.first_states(rows)
+        return memory, ops.gather(mask, rows, 0), self.first_states(memory)
 
 
 class _RecurrentStep(nn.Cell):
-    """One decoding step: reorder the states, run the cells once, project."""
+    """One position: reorder the states, run the cells once, project."""
 
-    def __init__(self, model, tensors):
+    def __init__(self, model):
         super().__init__()
         self.step = model.step
         self.project = model.project
-        self.tensors = tensors  # of a layer's state
 
     @ms.jit
-    def construct(self, tokens, parents, mask, places, sentence, first, *tensors):
-        # One argument a tensor: tensors inside a list would be constants, compiled at every step.
-        states = []
-        for place in range(0, len(tensors), self.tensors):
-            state = ()
-            for offset in range(self.tensors):
-                tensor = tensors[place + offset]
-                if parents is not None:
-                    tensor = ops.gather(tensor, parents, 0)
-                state = (*state, tensor)
-            states.append(state)
-        hidden, states = self.step(tokens, states, (places, sentence, first), mask)
-        logits = self.project(hidden)  # (R, 1, V)
-        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1), states
+    def construct(self, tokens, parents, memory, mask, states):
+        if parents is not None:
+            kept = ()
+            for state in states:
+                layer = ()
+                for tensor in state:
+                    layer = (*layer, ops.gather(tensor, parents, 0))
+                kept = (*kept, layer)
+            states = kept
+        hidden, states = self.step(tokens, states, memory, mask)
+        return ops.log_softmax(self.project(hidden), -1), states
 
 
 class RecurrentDecoder:
-    """Next-token log-probabilities of a recurrent model, whose state says all of the prefix.
+    """A recurrent translator, whose state says all of the prefix.
 
     As ``CachedDecoder``: a step is compiled, and costs the same at every position.
 
@@ -295,34 +268,29 @@ class RecurrentDecoder:
         model: a ``RecurrentTranslator``.
     """
 
-    def __init__(self, model):
-        self.model = model
-        self.shapes = set()
-        self._start = _RecurrentStart(model)
-        self._step = _RecurrentStep(model, 2 if model.is_lstm else 1)
-
     running = CachedDecoder.running
 
-    def start(self, source, beam_size):
-        """As ``CachedDecoder.start``."""
-        sentences = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
-        self.shapes.add((*source.shape, len(sentences)))
-        return self._start(Tensor(source), Tensor(sentences))
+    def __init__(self, model):
+        self.model = model
+        self.max_length = None
+        self._start = _RecurrentStart(model)
+        self._step = _RecurrentStep(model)
+
+    def start(self, source, beam_size=1):
+        """As ``StepDecoder.start``."""
+        rows = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
+        memory, mask, states = self._start(Tensor(source), Tensor(rows))
+        state = (mutable(tuple(memory)), mask, as_input(states))
+        return state, _first_tokens(len(source), beam_size)
 
     def step(self, state, tokens, parents=None):
-        """As ``PlainDecoder.step``."""
+        """As ``StepDecoder.step``."""
         memory, mask, states = state
-        self.shapes.add((len(tokens), mask.shape[3], parents is not None))
-        log_probs, states = self._step(
-            Tensor(tokens),
-            None if parents is None else Tensor(parents),
-            mask,
-            *memory,
-            *[tensor for layer in states for tensor in layer],
-        )
-        return log_probs.asnumpy(), (memory, mask, states)
+        parents = None if parents is None else Tensor(parents)
+        log_probs, states = self._step(Tensor(tokens), parents, memory, mask, states)
+        return log_probs.asnumpy()[:, 0], (memory, mask, as_input(states))
 
 
-def cached_decoder(model):
+def cached_decoder(model) -> StepDecoder:
     """The fast decoder of a translator: with a cache, or of a recurrent model with its state."""
     return CachedDecoder(model) if hasattr(model, "decoder") else RecurrentDecoder(model)

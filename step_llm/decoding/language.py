@@ -1,7 +1,4 @@
-"""Sampling: from a next-token distribution to text.
-
-``generate`` continues prompts with any language model: a GPT (with a cache of keys and values, or
-plainly over the whole prefix), or a function from prefixes to log-probabilities.
+"""Language models as decoders: a GPT, plainly or with a cache, or any function of the prefix.
 
 Letters: R rows (one for each prompt), T prompt length, t prefix length, V vocabulary.
 """
@@ -9,24 +6,21 @@ Letters: R rows (one for each prompt), T prompt length, t prefix length, V vocab
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
-from step_llm.decoding.decoders import CacheStep
+from step_llm.decoding.decoders import FIRST_ROOM, CacheState, as_input, without_dropout
+from step_llm.nn.cache import reorder, with_room
 from step_llm.runtime.graph_mode import graph_mode
 
 __all__ = ["CachedGPT", "PlainGPT", "PrefixModel"]
 
 
-# Room for so many positions at first; it doubles when a text needs more. Each size is compiled.
-_FIRST_ROOM = 32
-
-
 class PrefixModel:
-    """Any language model, given as a function of the whole prefix.
+    """Any language model, given as a function of the whole prefix. A ``StepDecoder``.
 
     Args:
         log_probs: from R lists of ids to (R, V), the log-probabilities (or logits) of the next
@@ -42,17 +36,21 @@ class PrefixModel:
         self.log_probs = log_probs
         self.max_length = max_length
 
-    @contextmanager
     def running(self):
-        yield
+        """Nothing to prepare."""
+        return nullcontext()
 
-    def start(self, prompts):
-        """Prompts, R lists of ids, to the log-probabilities (R, V) after them, and a state."""
-        return self.log_probs(prompts), prompts
+    def start(self, prompts, beam_size=1):
+        """As ``StepDecoder.start``: the state is each prompt without its last token."""
+        rows = [prompt for prompt in prompts for _ in range(beam_size)]
+        return [list(row[:-1]) for row in rows], np.array([row[-1] for row in rows], np.int32)
 
-    def step(self, state, tokens):
-        """Append a token to each row: log-probabilities (R, V) of the next one, and the state."""
-        return self.start([[*prefix, int(token)] for prefix, token in zip(state, tokens)])
+    def step(self, state, tokens, parents=None):
+        """As ``StepDecoder.step``."""
+        if parents is not None:
+            state = [state[parent] for parent in parents]
+        state = [[*prefix, int(token)] for prefix, token in zip(state, tokens)]
+        return self.log_probs(state), state
 
 
 class PlainGPT(PrefixModel):
@@ -68,105 +66,86 @@ class PlainGPT(PrefixModel):
         super().__init__(self._log_probs, model.config.max_length)
         self.model = model
 
-    @contextmanager
     def running(self):
-        """Dropout off while texts are generated; afterwards the model is as it was."""
-        with _without_dropout(self.model):
-            yield
+        """Dropout off while texts are generated."""
+        return without_dropout(self.model)
 
     def _log_probs(self, prefixes):
-        hidden, _ = self.model.decode(Tensor(_padded(prefixes)))
-        return _log_probs_at(self.model, hidden, _last(prefixes))
+        hidden = self.model.decode(Tensor(_padded(prefixes)))[0]  # (R, t, D)
+        last = Tensor(np.array([len(prefix) - 1 for prefix in prefixes], np.int32))
+        rows, length, width = hidden.shape
+        hidden = hidden.reshape((rows * length, width))
+        hidden = ops.gather(hidden, ops.arange(rows) * length + last, 0)
+        logits = self.model.project(hidden.reshape((rows, 1, width)))  # (R, 1, V)
+        return ops.log_softmax(logits, -1).asnumpy()[:, 0]
+
+
+class _Step(nn.Cell):
+    """One position of each row: run the layers, project to log-probabilities (R, 1, V)."""
+
+    def __init__(self, model):
+        super().__init__()
+        # The methods, not the model: at each call MindSpore visits every cell inside a cell.
+        self.place = model.place
+        self.decode = model.layers.construct
+        self.project = model.project
+
+    @ms.jit
+    def construct(self, tokens, position, parents, cache):
+        cache = reorder(cache, parents)
+        x, mask = self.place(tokens, position, cache[0][0].shape[2])
+        hidden, _, cache = self.decode(x, mask, None, cache, position)
+        return ops.log_softmax(self.project(hidden), -1), cache
 
 
 class CachedGPT:
-    """A GPT with a cache: each step computes one position only.
+    """A GPT with a cache: each step computes one position only. A ``StepDecoder``.
 
     The keys and values of earlier positions do not change; they are kept. The prompts are read in
     one pass; the step is compiled, once for each number of rows and room in the cache. Keep one
     CachedGPT for the life of the model, so that nothing is compiled twice. Weights may change
-    between texts. ``shapes`` holds what has been compiled so far: (rows, room).
+    between texts.
 
     Args:
         model: a ``GPT``.
     """
 
+    running = PlainGPT.running
+
     def __init__(self, model):
         self.model = model
         self.max_length = model.config.max_length
-        self.shapes = set()
-        self._steps = {}  # for each number of rows and room, with its cache
+        self._step = _Step(model)
 
-    @contextmanager
-    def running(self):
-        """Dropout off while texts are generated; afterwards the model is as it was."""
-        with _without_dropout(self.model):
-            yield
+    def start(self, prompts, beam_size=1):
+        """As ``StepDecoder.start``."""
+        rows = [prompt for prompt in prompts for _ in range(beam_size)]
+        cache = self.model.decode(Tensor(_padded(rows)))[2]
+        position = np.array([len(row) - 1 for row in rows], np.int32)
+        # Behind a shorter prompt the cache holds padding, which the mask hides; the first step
+        # writes the prompt's last token once more.
+        cache = with_room(cache, self._room(cache[0][0].shape[2]))
+        return CacheState(cache, position), np.array([row[-1] for row in rows], np.int32)
 
-    def start(self, prompts):
-        """As ``PrefixModel.start``."""
-        hidden, cache = self.model.start(Tensor(_padded(prompts)))
-        position = _last(prompts)
-        # Behind a shorter prompt the cache holds padding; each step writes over the place it reads.
-        tensors = [tensor for pair in cache for tensor in pair]
-        room = self._room(tensors[0].shape[2] + 1)  # for the first step, too
-        step = self._step(len(position), room).fill(tensors)
-        return _log_probs_at(self.model, hidden, position), (step, position, step.turn)
-
-    def step(self, state, tokens):
-        """As ``PrefixModel.step``.
-
-        Raises:
-            ValueError: a state that is not the one returned last: its cache has gone on since.
-        """
-        step, position, turn = state
-        step.check_turn(turn)
-        position = position + 1
-        room = self._room(int(position.max()) + 1)
-        if step.room < room:
-            step = self._step(step.rows, room).fill(step.tensors)
-        self.shapes.add((step.rows, step.room))
+    def step(self, state, tokens, parents=None):
+        """As ``StepDecoder.step``."""
+        cache, position = state.cache, state.position
+        if parents is not None:
+            position = position[parents]
+            parents = Tensor(parents)
+        cache = with_room(cache, self._room(int(position.max()) + 1))
         with graph_mode():
-            log_probs = step(Tensor(np.asarray(tokens, np.int32)), Tensor(position))
-            step.turn += 1
-            return log_probs.asnumpy(), (step, position, step.turn)
-
-    def _step(self, rows, room):
-        if (rows, room) not in self._steps:
-            self._steps[rows, room] = _Step(self.model, rows, room)
-        return self._steps[rows, room]
+            log_probs, cache = self._step(
+                Tensor(np.asarray(tokens, np.int32)), Tensor(position), parents, cache
+            )
+            log_probs = log_probs.asnumpy()[:, 0]
+        return log_probs, CacheState(as_input(cache), position + 1)
 
     def _room(self, wanted):
-        room = _FIRST_ROOM
+        room = FIRST_ROOM
         while room < wanted:
             room *= 2
         return min(room, self.max_length)
-
-
-class _Step(CacheStep):
-    """One step of all rows: run the model at one position each, project."""
-
-    def __init__(self, model, rows, room):
-        super().__init__(model.config, model.config.num_layers, rows, room)
-        # The methods, not the model: at each call MindSpore visits every cell inside a cell.
-        self.step = model.step
-        self.project = model.project
-
-    @ms.jit
-    def construct(self, tokens, position):
-        hidden, _ = self.step(tokens, position, self.cache())
-        logits = self.project(hidden)  # (R, 1, V)
-        return ops.log_softmax(logits.reshape((logits.shape[0], logits.shape[2])), -1)
-
-
-@contextmanager
-def _without_dropout(model):
-    was_training = model.training
-    model.set_train(False)
-    try:
-        yield
-    finally:
-        model.set_train(was_training)
 
 
 def _padded(prefixes):
@@ -175,17 +154,3 @@ def _padded(prefixes):
     for row, prefix in enumerate(prefixes):
         ids[row, : len(prefix)] = prefix
     return ids
-
-
-def _last(prefixes):
-    """The place of each list's last token, (R,)."""
-    return np.array([len(prefix) - 1 for prefix in prefixes], np.int32)
-
-
-def _log_probs_at(model, hidden, position):
-    """The log-probabilities (R, V) after one place of each row of hidden vectors (R, T, D)."""
-    rows, length, width = hidden.shape
-    places = Tensor(np.arange(rows, dtype=np.int32) * length + position)
-    hidden = ops.gather(hidden.reshape((rows * length, width)), places, 0)
-    logits = model.project(hidden.reshape((rows, 1, width)))  # (R, 1, V)
-    return ops.log_softmax(logits, -1).asnumpy()[:, 0]

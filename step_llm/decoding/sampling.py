@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Tensor
 
+from step_llm.decoding.search import extend
+
 __all__ = ["Sampling", "generate", "next_token_probabilities"]
 
 
@@ -86,7 +88,7 @@ def next_token_probabilities(
 
 
 def generate(
-    model,
+    decoder,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     sampling: Sampling | None = None,
@@ -95,7 +97,8 @@ def generate(
     """Continue each prompt, token by token.
 
     Args:
-        model: a ``CachedGPT``, a ``PlainGPT`` or a ``PrefixModel``.
+        decoder: a ``StepDecoder`` of a language model: ``CachedGPT``, ``PlainGPT`` or
+            ``PrefixModel``.
         prompts: lists of ids, of any lengths; each has at least one token (the begin token, for
             example).
         max_new_tokens: the most tokens that a text gets.
@@ -114,23 +117,10 @@ def generate(
         raise ValueError("a prompt is empty; expected at least one prompt, each with a token")
     if max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {max_new_tokens}; expected at least 1")
-    _check_positions(model.max_length, max(map(len, prompts)), max_new_tokens)
-    draw = _greedy if sampling is None else _Sampler(sampling, len(prompts))
-    texts = [[] for _ in prompts]
-    is_open = np.ones(len(prompts), bool)
-    with model.running():
-        log_probs, state = model.start(prompts)
-        for length in range(1, max_new_tokens + 1):
-            # What a model says after a text's end has no meaning, and may be no distribution.
-            tokens = draw(np.where(is_open[:, None], log_probs, 0.0))
-            if end_id is not None:
-                is_open &= tokens != end_id
-            for row in np.flatnonzero(is_open):
-                texts[row].append(int(tokens[row]))
-            if length == max_new_tokens or not is_open.any():
-                break
-            log_probs, state = model.step(state, tokens)
-    return texts
+    _check_positions(decoder.max_length, max(map(len, prompts)), max_new_tokens)
+    choose = _most_probable if sampling is None else _Sampler(sampling, len(prompts))
+    found = extend(decoder, prompts, choose, max_new_tokens, end_id)
+    return [list(hypothesis.ids) for hypothesis in found]
 
 
 class _Sampler:
@@ -152,8 +142,8 @@ class _Sampler:
         return np.minimum(below.sum(axis=1), last)
 
 
-def _greedy(log_probs):
-    return np.asarray(log_probs).argmax(axis=1)
+def _most_probable(log_probs):
+    return log_probs.argmax(axis=1)
 
 
 def _normalised(weights):

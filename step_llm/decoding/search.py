@@ -1,7 +1,6 @@
 """Search: from the model's next-token probabilities to a translation.
 
-Two ways to run the decoder (with a cache of keys and values, or plainly over the whole prefix) and
-two ways to choose tokens (greedy, beam). Any search runs on any decoder.
+Two ways to choose tokens, greedy and beam; either runs on any ``StepDecoder``.
 
 Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix length, V vocabulary.
 """
@@ -15,7 +14,9 @@ from mindspore import Tensor
 
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID
 
-__all__ = ["Hypothesis", "beam_search", "greedy_search", "length_penalty"]
+__all__ = ["Hypothesis", "beam_search", "extend", "greedy_search", "length_penalty"]
+
+_NEVER = [PAD_ID, BOS_ID]  # no search chooses these
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,61 @@ def length_penalty(length: int, alpha: float) -> float:
     return ((5.0 + length) / 6.0) ** alpha
 
 
+def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> list[Hypothesis]:
+    """One token after another for each input, until each text has ended: greedy search, sampling.
+
+    Args:
+        decoder: a ``StepDecoder``.
+        inputs: what its ``start`` takes.
+        choose: from (R, V), a copy of the log-probabilities, to the next tokens (R,).
+        max_length: the most tokens of each text, the end token included; a number, or (R,).
+        end_id: the token that ends a text; None ends none.
+        is_open: (R,) Boolean; False for an input that gets no token at all. None opens all.
+
+    Returns:
+        a hypothesis for each input; its score is its log-probability.
+
+    Raises:
+        ValueError: a row in which no token may come, or whose log-probabilities are NaN.
+    """
+    rows = np.arange(len(inputs))
+    is_open = np.ones(len(rows), bool) if is_open is None else is_open.copy()
+    is_finished = ~is_open
+    log_prob = np.zeros(len(rows))
+    texts = [[] for _ in rows]
+    with decoder.running():
+        state, tokens = decoder.start(inputs) if is_open.any() else (None, None)
+        while is_open.any():
+            log_probs, state = decoder.step(state, tokens)
+            # What a model says after a text's end has no meaning, and may be no distribution.
+            tokens = choose(np.where(is_open[:, None], log_probs, 0.0)).astype(np.int32)
+            chosen = np.where(is_open, log_probs[rows, tokens], 0.0)
+            _check_probable(np.isfinite(chosen))
+            log_prob += chosen
+            is_finished |= is_open & (tokens == end_id)
+            is_open &= ~is_finished
+            for row in np.flatnonzero(is_open):
+                texts[row].append(int(tokens[row]))
+            is_open &= np.array([len(text) for text in texts]) < max_length
+    return [
+        Hypothesis(tuple(text), float(value), float(value), bool(finished))
+        for text, value, finished in zip(texts, log_prob, is_finished)
+    ]
+
+
+def _check_probable(is_probable):
+    if not is_probable.all():
+        raise ValueError(
+            f"row {int(np.argmin(is_probable))}: the model gives no token a probability (all are "
+            "NaN or −∞); look for weights that are not finite, or a mask that hides every token"
+        )
+
+
 def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
     """Take the most probable token at every step, until each sentence has ended.
 
     Args:
-        decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
+        decoder: a ``StepDecoder`` of a translator.
         source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
         max_length: the most tokens a hypothesis may have, the end token included; one number, or
             one for each sentence.
@@ -62,33 +113,17 @@ def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
         one hypothesis for each sentence. Padding and the begin token are never chosen.
 
     Raises:
-        ValueError: source is not (B, S), max_length is below 1 or beyond the learned positions.
+        ValueError: source is not (B, S), max_length is below 1 or beyond the learned positions, or
+            the model gives no token a probability.
     """
     source, max_length = _checked(decoder, source, max_length)
-    sentences = len(source)
-    tokens = np.full(sentences, BOS_ID, np.int32)
-    ids = [[] for _ in range(sentences)]
-    log_prob = np.zeros(sentences)
     is_open = (source != PAD_ID).any(axis=1)
-    is_cut = np.zeros(sentences, bool)
-    length = 0
-    with decoder.running():
-        state = decoder.start(source, 1) if is_open.any() else None
-        while is_open.any():
-            log_probs, state = decoder.step(state, tokens)
-            best, best_ids = _top_k(log_probs, 1)
-            tokens = best_ids[:, 0]
-            log_prob[is_open] += best[is_open, 0]
-            length += 1
-            is_open &= tokens != EOS_ID
-            for sentence in np.flatnonzero(is_open):
-                ids[sentence].append(int(tokens[sentence]))
-            is_cut |= is_open & (length == max_length)
-            is_open &= ~is_cut
-    return [
-        Hypothesis(tuple(ids[n]), float(log_prob[n]), float(log_prob[n]), not is_cut[n])
-        for n in range(sentences)
-    ]
+    return extend(decoder, source, _most_probable, max_length, EOS_ID, is_open)
+
+
+def _most_probable(log_probs):
+    log_probs[:, _NEVER] = -np.inf
+    return log_probs.argmax(axis=1)
 
 
 def beam_search(
@@ -96,7 +131,7 @@ def beam_search(
     source,
     beam_size: int,
     max_length,
-    length_penalty_alpha: float = 0.0,
+    length_penalty: float = 0.0,
     n_best: int = 1,
 ) -> list[list[Hypothesis]]:
     r"""Keep the K most probable hypotheses of each sentence at every step.
@@ -110,12 +145,12 @@ def beam_search(
     With beam_size 1 this is greedy search, for every length penalty.
 
     Args:
-        decoder: a ``CachedDecoder`` or a ``PlainDecoder``.
+        decoder: a ``StepDecoder`` of a translator.
         source: (B, S) integer ids. A row of padding alone gives an empty hypothesis.
         beam_size: K.
         max_length: the most tokens a hypothesis may have, the end token included; one number, or
             one for each sentence.
-        length_penalty_alpha: α of ``length_penalty``; at least 0.
+        length_penalty: α of the function of that name; at least 0.
         n_best: how many hypotheses a sentence returns, at most beam_size.
 
     Returns:
@@ -123,35 +158,38 @@ def beam_search(
 
     Raises:
         ValueError: source is not (B, S), a size below 1, a negative length penalty, n_best beyond
-            beam_size, or max_length beyond the learned positions.
+            beam_size, max_length beyond the learned positions, or the model gives no token a
+            probability.
     """
     source, max_length = _checked(decoder, source, max_length)
     if beam_size < 1 or not 1 <= n_best <= beam_size:
         raise ValueError(
             f"beam_size is {beam_size} and n_best {n_best}; expected 1 <= n_best <= beam_size"
         )
-    if length_penalty_alpha < 0:
-        raise ValueError(f"the length penalty is {length_penalty_alpha}; expected at least 0")
+    if not 0 <= length_penalty < np.inf:
+        raise ValueError(f"length_penalty is {length_penalty}; expected a number of at least 0")
     sentences = len(source)
     beams = [
-        _Beam(bool((row != PAD_ID).any()), limit, length_penalty_alpha, n_best)
+        _Beam(bool((row != PAD_ID).any()), limit, length_penalty, n_best)
         for row, limit in zip(source, max_length)
     ]
     first_row = np.arange(sentences)[:, None] * beam_size
     # At first one hypothesis is open, the empty one; a place at −inf holds nothing.
     log_prob = np.full((sentences, beam_size), -np.inf)
     log_prob[[beam.is_open for beam in beams], 0] = 0.0
-    tokens = np.full(sentences * beam_size, BOS_ID, np.int32)
     parents = np.arange(sentences * beam_size, dtype=np.int32)
     prefix = np.zeros((sentences, beam_size, 0), np.int32)
     with decoder.running():
         is_open = any(beam.is_open for beam in beams)
-        state = decoder.start(source, beam_size) if is_open else None
+        state, tokens = decoder.start(source, beam_size) if is_open else (None, None)
         while any(beam.is_open for beam in beams):
             log_probs, state = decoder.step(state, tokens, parents if beam_size > 1 else None)
             values, ids = _top_k(log_probs, min(beam_size, log_probs.shape[1]))  # (R, C)
             choices = values.shape[1]
-            total = log_prob[:, :, None] + values.reshape(sentences, beam_size, choices)
+            values = values.reshape(sentences, beam_size, choices)
+            is_held = log_prob > -np.inf  # (B, K)
+            _check_probable((~is_held | np.isfinite(values[:, :, 0])).reshape(-1))
+            total = np.where(is_held[:, :, None], log_prob[:, :, None] + values, -np.inf)
             total = total.reshape(sentences, -1)  # (B, K · C)
             best = np.argsort(-total, axis=1, kind="stable")[:, :beam_size]
             log_prob = np.take_along_axis(total, best, axis=1)  # (B, K)
@@ -214,7 +252,7 @@ def _top_k(log_probs, k):
     ten times as fast as the CPU's TopK or a partition of each row.
     """
     remaining = log_probs.copy()
-    remaining[:, [PAD_ID, BOS_ID]] = -np.inf
+    remaining[:, _NEVER] = -np.inf
     rows = np.arange(len(remaining))
     ids = np.empty((len(remaining), k), np.int32)
     values = np.empty((len(remaining), k), remaining.dtype)
@@ -234,8 +272,7 @@ def _checked(decoder, source, max_length):
     max_length = np.broadcast_to(max_length, len(source))
     if max_length.min(initial=1) < 1:
         raise ValueError(f"max_length is {max_length.min()}; expected at least 1")
-    # A decoder of one's own needs no model with positions.
-    limit = getattr(decoder.model.config, "position_limit", None)
+    limit = decoder.max_length
     if limit is not None and max_length.max(initial=1) > limit:
         raise ValueError(
             f"max_length is {max_length.max()}; expected at most {limit}, the number of learned "

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Tensor
 
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, TokenizerPair
-from step_llm.decoding.decoders import PlainDecoder, cached_decoder
+from step_llm.decoding.decoders import PlainDecoder, cached_decoder, without_dropout
 from step_llm.decoding.search import beam_search, greedy_search
 
 __all__ = ["Attention", "Translator"]
@@ -134,14 +134,10 @@ class Translator:
         padded = np.full((1, self._padded_length(len(source))), PAD_ID, np.int32)
         padded[0, : len(source)] = source
         (ids,) = self._search(padded, beam_size, length_penalty)
-        was_training = self.model.training
-        self.model.set_train(False)
-        try:
+        with without_dropout(self.model):
             memory, mask, _ = self.model.encode(Tensor(np.array([source], np.int32)))
             target = Tensor(np.array([[BOS_ID, *ids]], np.int32))
-            _, weights = self.model.decode(target, memory, mask)  # a layer: (1, H, T, S)
-        finally:
-            self.model.set_train(was_training)
+            weights = self.model.decode(target, memory, mask)[1]  # a layer: (1, H, T, S)
         if not weights:
             raise ValueError("this model has no attention; it reads one vector of the sentence")
         return Attention(

@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import nn, ops
 
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_shape
-from step_llm.nn.activations import ACTIVATIONS
-from step_llm.nn.embedding import Embedding, project_to_vocabulary
+from step_llm.nn.activations import ACTIVATIONS, tanh
+from step_llm.nn.embedding import Embedding
 from step_llm.nn.encoder import Encoder
-from step_llm.nn.initial import initialise_normal
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import NormalWeights, constant
 from step_llm.nn.layer_norm import LayerNorm
+from step_llm.nn.linear import Linear, linear
 from step_llm.nn.masks import padding_mask
 from step_llm.nn.positions import LearnedPositions
 
@@ -83,8 +84,8 @@ class Bert(nn.Cell):
     output is (B, T, D).
 
     Raises:
-        ValueError: ids that are not (B, T), longer than the positions, or (outside compiled code)
-            outside the vocabulary; segments of another shape than the ids.
+        ValueError: ids that are not (B, T), or longer than the positions; segments of another shape
+            than the ids.
 
     Source: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding".
@@ -93,14 +94,17 @@ class Bert(nn.Cell):
     def __init__(self, config: BertConfig, seed: int = 0, has_pooler: bool = True):
         super().__init__()
         self.config = config
-        self.embedding = Embedding(config.vocab_size, config.d_model, is_scaled=False)
-        self.positions = LearnedPositions(config.max_length, config.d_model)
-        self.segments = Embedding(config.num_segments, config.d_model, is_scaled=False)
+        initial = NormalWeights(seed)
+        self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
+        self.positions = LearnedPositions(config.max_length, config.d_model, initial)
+        self.segments = Embedding(config.num_segments, config.d_model, False, initial)
         self.embedding_norm = LayerNorm(config.d_model, config.norm_epsilon)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.encoder = Encoder(config, config.num_layers)
-        self.pooler = nn.Dense(config.d_model, config.d_model) if has_pooler else None
-        initialise_normal(self, seed)
+        self.encoder = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        self.pooler = None
+        if has_pooler:
+            self.pooler = Linear(config.d_model, config.d_model, initial=initial)
+        self.tanh = device_form(tanh)
 
     def construct(self, ids, segments=None, mask=None):
         hidden, _ = self.encode(ids, segments, mask)
@@ -114,11 +118,12 @@ class Bert(nn.Cell):
             segments = ops.zeros_like(ids)
         check_shape("segments", segments.shape, ids.shape)
         x = self.positions(self.embedding(ids)) + self.segments(segments)
-        return self.encoder(self.dropout(self.embedding_norm(x)), mask)
+        hidden, weights, _ = self.encoder(self.dropout(self.embedding_norm(x)), mask)
+        return hidden, weights
 
     def pool(self, hidden):
         """Hidden vectors (B, T, D) to one for the whole text (B, D), from its first token."""
-        return ops.tanh(self.pooler(hidden[:, 0]))
+        return self.tanh(self.pooler(hidden[:, 0]))
 
 
 class MaskedLMHead(nn.Cell):
@@ -137,18 +142,15 @@ class MaskedLMHead(nn.Cell):
 
     def __init__(self, config: BertConfig, seed: int = 0):
         super().__init__()
-        self.transform = nn.Dense(config.d_model, config.d_model)
+        self.transform = Linear(config.d_model, config.d_model, initial=NormalWeights(seed))
         self.activation = ACTIVATIONS[config.activation]
         self.norm = LayerNorm(config.d_model, config.norm_epsilon)
-        self.bias = Parameter(Tensor(np.zeros(config.vocab_size, np.float32)), name="bias")
-        initialise_normal(self, seed)
+        self.bias = constant(0.0, config.vocab_size, name="bias")
+        self.linear = device_form(linear)
 
     def construct(self, hidden, embedding_weight):
         x = self.norm(self.activation(self.transform(hidden)))
-        logits = project_to_vocabulary(x, embedding_weight)
-        batch, length, vocabulary = logits.shape
-        logits = ops.bias_add(logits.reshape((batch * length, vocabulary)), self.bias)
-        return logits.reshape((batch, length, vocabulary))
+        return self.linear(x, embedding_weight, self.bias)
 
 
 class BertForPreTraining(nn.Cell):
@@ -170,8 +172,7 @@ class BertForPreTraining(nn.Cell):
         self.pad_id = config.pad_id  # where a label holds it, the loss does not count
         self.bert = Bert(config, seed)
         self.masked_lm_head = MaskedLMHead(config, seed + 1)
-        self.next_sentence_head = nn.Dense(config.d_model, 2)
-        initialise_normal(self.next_sentence_head, seed + 2)
+        self.next_sentence_head = Linear(config.d_model, 2, initial=NormalWeights(seed + 2))
 
     def construct(self, ids, segments=None, mask=None):
         hidden = self.bert(ids, segments, mask)
@@ -234,8 +235,7 @@ class BertForClassification(nn.Cell):
         self.num_classes = num_classes
         self.bert = Bert(config, seed) if bert is None else bert
         self.dropout = nn.Dropout(p=config.dropout)
-        self.classifier = nn.Dense(config.d_model, num_classes)
-        initialise_normal(self.classifier, seed + 1)
+        self.classifier = Linear(config.d_model, num_classes, initial=NormalWeights(seed + 1))
 
     def construct(self, ids, segments=None, mask=None):
         pooled = self.bert.pool(self.bert(ids, segments, mask))

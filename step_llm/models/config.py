@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from dataclasses import dataclass
 
 from step_llm.nn.activations import ACTIVATIONS
 from step_llm.nn.positions import POSITION_SCHEMES
+from step_llm.nn.residual import NORMS
 
 __all__ = ["PRESETS", "Config", "TransformerConfig"]
 
@@ -22,24 +24,29 @@ PRESETS = {
 
 _CHOICES = {
     "positions": POSITION_SCHEMES,
-    "norm": ("post", "pre"),
+    "norm": NORMS,
     "tied_embeddings": ("none", "output", "all"),
     "activation": tuple(ACTIVATIONS),
 }
 
 
+_LAYER_SIZES = ("d_model", "num_heads", "d_ff", "dropout", "norm", "activation", "norm_epsilon")
+
+
 class Config:
     """What frozen dataclasses of sizes share: one validation, and the way to JSON and back.
 
-    The layers read from it ``d_model``, ``num_heads``, ``d_ff``, ``dropout``, ``norm``,
-    ``activation`` and ``norm_epsilon``.
+    Those of models made of encoder and decoder layers have what ``layer_sizes`` names.
     """
 
     def __post_init__(self):
+        # Resolved, not compared as text: a subclass in a notebook writes int, not "int".
+        hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name.endswith("_id") else 1
-            if field.type == "int" and (not isinstance(value, int) or value < least):
+            is_whole = isinstance(value, int) and not isinstance(value, bool)
+            if hints[field.name] is int and (not is_whole or value < least):
                 raise ValueError(
                     f"{field.name} is {value!r}; expected a whole number of at least {least}"
                 )
@@ -63,6 +70,11 @@ class Config:
                 'tied_embeddings="all" needs one vocabulary for both sides, but their sizes are '
                 f"{self.source_vocab_size} and {self.target_vocab_size}"
             )
+
+    @property
+    def layer_sizes(self) -> dict:
+        """What each layer of the model takes, see ``EncoderLayer``."""
+        return {name: getattr(self, name) for name in _LAYER_SIZES}
 
     def to_dict(self) -> dict:
         """The fields as a dictionary, for JSON."""

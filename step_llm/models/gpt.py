@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from mindspore import nn, ops
+from mindspore import nn
 
 from step_llm.models.config import Config
-from step_llm.nn.embedding import Embedding, project_to_vocabulary
+from step_llm.nn.embedding import Embedding, OutputProjection
 from step_llm.nn.encoder import Encoder
-from step_llm.nn.initial import initialise_normal
-from step_llm.nn.masks import causal_mask
+from step_llm.nn.initial import NormalWeights
+from step_llm.nn.masks import causal_mask, seen_mask
 from step_llm.nn.positions import LearnedPositions
 
 __all__ = ["GPT", "GPTConfig"]
@@ -70,8 +70,7 @@ class GPT(nn.Cell):
     Shapes: ids (B, T) integer to logits (B, T, V); row t is about the token t + 1.
 
     Raises:
-        ValueError: ids that are not (B, T), longer than the positions, or (outside compiled code)
-            outside the vocabulary.
+        ValueError: ids that are not (B, T), or longer than the positions.
 
     Source: Radford et al. 2018, "Improving Language Understanding by Generative Pre-Training";
     Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (pre-norm).
@@ -81,50 +80,38 @@ class GPT(nn.Cell):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
-        self.embedding = Embedding(config.vocab_size, config.d_model, is_scaled=False)
-        self.positions = LearnedPositions(config.max_length, config.d_model)
-        self.dropout = nn.Dropout(p=config.dropout)
-        self.layers = Encoder(config, config.num_layers)
         # Each layer adds two branches to the residual stream.
-        initialise_normal(self, seed, residual_layers=2 * config.num_layers)
+        initial = NormalWeights(seed, branches=2 * config.num_layers)
+        self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
+        self.positions = LearnedPositions(config.max_length, config.d_model, initial)
+        self.dropout = nn.Dropout(p=config.dropout)
+        self.layers = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        self.output_projection = OutputProjection()
 
     def construct(self, ids):
-        hidden, _ = self.decode(ids)
+        hidden, _, _ = self.decode(ids)
         return self.project(hidden)
 
     def decode(self, ids):
-        """Ids (B, T) to hidden vectors (B, T, D) and each layer's weights (B, H, T, T)."""
-        return self.layers(self._embed(ids), causal_mask(ids.shape[1]))
+        """Ids (B, T) to hidden vectors (B, T, D), each layer's weights (B, H, T, T), and each
+        layer's keys and values (B, H, T, Dk)."""
+        x = self.dropout(self.positions(self.embedding(ids)))
+        return self.layers(x, causal_mask(ids.shape[1]))
 
-    def start(self, ids):
-        """As ``decode``, but returns each layer's keys and values (B, H, T, Dk): a cache."""
-        return self.layers.start(self._embed(ids), causal_mask(ids.shape[1]))
-
-    def step(self, tokens, position, cache):
-        """One more token for each text, with the keys and values of those before.
+    def place(self, tokens, position, room):
+        """What the layers take of one more token of each text, where a cache holds those before.
 
         Args:
-            tokens: (B,) the ids of the new tokens.
+            tokens: (B,) ids.
             position: (B,) their places, counted from 0; texts may differ in length.
-            cache: for each layer keys and values (B, H, T, Dk); T is the room there is, more than
-                the largest position. What stands there from ``position`` on is not read.
-                Parameters are written in place.
+            room: the places of the cache.
 
         Returns:
-            hidden vectors (B, 1, D) and the cache with the new tokens written into it.
+            x (B, 1, D), and the mask (B, 1, 1, room).
         """
-        batch, _, room, _ = cache[0][0].shape
-        places = ops.arange(room).reshape((1, room))
-        position = position.reshape((batch, 1))
-        mask = (places <= position).reshape((batch, 1, 1, room))
-        x = self.embedding(tokens.reshape((batch, 1))) + ops.gather(
-            self.positions.weight, position, 0
-        )  # (B, 1, D)
-        return self.layers.step(x, cache, position, mask)
+        x = self.positions(self.embedding(tokens.reshape((-1, 1))), position, room)
+        return self.dropout(x), seen_mask(position, room)
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""
-        return project_to_vocabulary(hidden, self.embedding.weight)
-
-    def _embed(self, ids):
-        return self.dropout(self.positions(self.embedding(ids)))
+        return self.output_projection(hidden, self.embedding.weight)

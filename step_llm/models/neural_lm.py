@@ -14,8 +14,11 @@ from mindspore import Tensor, nn, ops
 from step_llm.data.vocabulary import BOS_ID, PAD_ID
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_rank
+from step_llm.nn.activations import tanh
 from step_llm.nn.embedding import Embedding
-from step_llm.nn.initial import initialise
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import XavierWeights
+from step_llm.nn.linear import Linear
 
 __all__ = ["NeuralLM", "NeuralLMConfig", "nearest_tokens"]
 
@@ -43,8 +46,6 @@ class NeuralLMConfig(Config):
     has_direct: bool = False
     dropout: float = 0.0
 
-    arch = "neural_lm"
-
     def __post_init__(self):
         super().__post_init__()
         if self.order < 2:
@@ -65,7 +66,7 @@ class NeuralLM(nn.Cell):
     t + 1, and reads the tokens t − n + 2 … t. Before the text stands BOS.
 
     Raises:
-        ValueError: ids that are not (B, T), or (outside compiled code) outside the vocabulary.
+        ValueError: ids that are not (B, T).
 
     Source: Bengio et al. 2003, "A Neural Probabilistic Language Model", section 2.
     """
@@ -75,14 +76,15 @@ class NeuralLM(nn.Cell):
         self.config = config
         self.pad_id = pad_id
         width = (config.order - 1) * config.d_model
-        self.embedding = Embedding(config.vocab_size, config.d_model, is_scaled=False)
-        self.hidden = nn.Dense(width, config.hidden_size)
+        initial = XavierWeights(seed)
+        self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
+        self.hidden = Linear(width, config.hidden_size, initial=initial)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.output = nn.Dense(config.hidden_size, config.vocab_size)
+        self.output = Linear(config.hidden_size, config.vocab_size, initial=initial)
         self.direct = None
         if config.has_direct:
-            self.direct = nn.Dense(width, config.vocab_size, has_bias=False)
-        initialise(self, seed)
+            self.direct = Linear(width, config.vocab_size, has_bias=False, initial=initial)
+        self.tanh = device_form(tanh)
 
     def construct(self, ids):
         check_rank("ids", ids.shape, 2, "(B, T)")
@@ -97,7 +99,7 @@ class NeuralLM(nn.Cell):
             windows.append(vectors[:, place : place + length])
         x = ops.concat(windows, 2)  # (B, T, (n − 1) · D), the nearest token last
         x = x.reshape((batch * length, x.shape[2]))
-        logits = self.output(self.dropout(ops.tanh(self.hidden(x))))
+        logits = self.output(self.dropout(self.tanh(self.hidden(x))))
         if self.direct is not None:
             logits = logits + self.direct(x)
         return logits.reshape((batch, length, logits.shape[1]))

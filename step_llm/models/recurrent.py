@@ -12,8 +12,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm.models.config import Config
+from step_llm.nn.activations import tanh
 from step_llm.nn.additive_attention import AdditiveAttention
-from step_llm.nn.embedding import Embedding, project_to_vocabulary
+from step_llm.nn.embedding import Embedding, OutputProjection
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import XavierWeights
+from step_llm.nn.linear import Linear
 from step_llm.nn.masks import padding_mask
 
 __all__ = ["CELLS", "RECURRENT_PRESETS", "RecurrentConfig", "RecurrentTranslator"]
@@ -102,8 +106,7 @@ class RecurrentTranslator(nn.Cell):
     beginning-of-sentence id; logits (B, T, V). A source row of padding alone is allowed.
 
     Raises:
-        ValueError: ids that are not two-dimensional, or (outside compiled code) outside the
-            vocabulary.
+        ValueError: ids that are not two-dimensional.
 
     Source: Cho et al. 2014, "Learning Phrase Representations using RNN Encoder-Decoder for
     Statistical Machine Translation" (one vector); Bahdanau et al. 2015 (additive attention, a
@@ -116,36 +119,30 @@ class RecurrentTranslator(nn.Cell):
         self.config = config
         self.pad_id = pad_id
         width, layers = config.d_model, config.num_layers
-        self.target_embedding = Embedding(config.target_vocab_size, width)
-        if config.tied_embeddings == "all":
-            self.source_embedding = self.target_embedding
-        else:
-            self.source_embedding = Embedding(config.source_vocab_size, width)
-        cell, half = CELLS[config.cell], width // 2
-        self.forward_layers = nn.CellList(
-            [cell(width, half, batch_first=True) for _ in range(layers)]
-        )
-        self.backward_layers = nn.CellList(
-            [cell(width, half, batch_first=True) for _ in range(layers)]
-        )
-        self.bridges = nn.CellList([nn.Dense(width, width) for _ in range(layers)])
-        self.decoder_layers = nn.CellList(
-            [cell(width, width, batch_first=True) for _ in range(layers)]
-        )
+        initial = FanInWeights(seed)
+        self.output_weight = None  # tied: the target embedding's own
+        if config.tied_embeddings == "none":
+            self.output_weight = initial.table(
+                config.target_vocab_size, width, name="output_weight"
+            )
+        self.target_embedding = Embedding(config.target_vocab_size, width, initial=initial)
+        self.source_embedding = self.target_embedding
+        if config.tied_embeddings != "all":
+            self.source_embedding = Embedding(config.source_vocab_size, width, initial=initial)
+        half = width // 2
+        self.forward_layers = _layers(config, half, initial)
+        self.backward_layers = _layers(config, half, initial)
+        self.bridges = nn.CellList([Linear(width, width, initial=initial) for _ in range(layers)])
+        self.decoder_layers = _layers(config, width, initial)
         self.attention = None
         if config.has_attention:
-            self.attention = AdditiveAttention(width, width, width)
-        self.combine = nn.Dense(2 * width, width)
+            self.attention = AdditiveAttention(width, width, width, initial)
+        self.combine = Linear(2 * width, width, initial=initial)
         self.dropout = nn.Dropout(p=config.dropout)
         self.reverse = ops.ReverseSequence(seq_dim=1, batch_dim=0)
+        self.tanh = device_form(tanh)
         self.is_lstm = config.cell == "lstm"
-        self.is_tied = config.tied_embeddings != "none"
-        if not self.is_tied:
-            self.output_weight = Parameter(
-                Tensor(np.zeros((config.target_vocab_size, width), np.float32)),
-                name="output_weight",
-            )
-        _initialise(self, seed)
+        self.output_projection = OutputProjection()
 
     def construct(self, source, target):
         memory, source_mask, _ = self.encode(source)
@@ -176,7 +173,7 @@ class RecurrentTranslator(nn.Cell):
             both = ops.concat((forward, backward), 2)
             # In both directions the state after the last real token, (B, D).
             sentence = ops.BatchMatMul()(is_last, both).reshape((batch, self.config.d_model))
-            states.append(ops.tanh(self.bridges[place](sentence)))
+            states.append(self.tanh(self.bridges[place](sentence)))
             x = self.dropout(ops.concat((forward, self.reverse(backward, lengths)), 2))
         return (x, sentence, ops.stack(states)), mask, None
 
@@ -220,8 +217,10 @@ class RecurrentTranslator(nn.Cell):
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""
-        weight = self.target_embedding.weight if self.is_tied else self.output_weight
-        return project_to_vocabulary(hidden, weight)
+        weight = self.output_weight
+        if weight is None:
+            weight = self.target_embedding.weight
+        return self.output_projection(hidden, weight)
 
     def _run(self, layer, x, state=None):
         """A cell over x (B, T, D) from a first state (B, D), or 0: the states at every place."""
@@ -244,19 +243,29 @@ class RecurrentTranslator(nn.Cell):
             mask = source_mask.reshape((batch, 1, sources))
             context, weight = self.attention(states, memory[0], memory[0], mask)
             weights = [weight.reshape((batch, 1, length, sources))]
-        return ops.tanh(self.combine(ops.concat((states, context), 2))), weights
+        return self.tanh(self.combine(ops.concat((states, context), 2))), weights
 
 
-def _initialise(model, seed):
-    rng = np.random.default_rng(seed)
-    for name, parameter in model.parameters_and_names():
-        shape = parameter.shape
-        if "embedding" in name or name.endswith("output_weight"):
-            value = rng.normal(0.0, shape[1] ** -0.5, shape)
-        elif name.endswith(".bias"):
-            value = np.zeros(shape)
-        else:
-            # MindSpore's own choice for its cells, from a generator that the seed decides.
-            inputs = shape[1] if "_hh_" not in name and len(shape) == 2 else shape[-1]
-            value = rng.uniform(-1.0, 1.0, shape) / math.sqrt(inputs)
-        parameter.set_data(Tensor(value.astype(np.float32)))
+class FanInWeights(XavierWeights):
+    """Matrices uniform in ±1/√inputs, as in MindSpore's cells; tables as in the Transformer."""
+
+    def matrix(self, outputs, inputs, name="weight"):
+        return Parameter(self.uniform(outputs, inputs), name=name)
+
+    def uniform(self, *shape):
+        """Numbers in ±1/√n, n the size of the last axis."""
+        value = self.generator.uniform(-1.0, 1.0, shape) / math.sqrt(shape[-1])
+        return Tensor(value.astype(np.float32))
+
+
+def _layers(config, size, initial):
+    """A recurrent cell for each layer, from width D to states of a size."""
+    layers = nn.CellList(
+        [
+            CELLS[config.cell](config.d_model, size, batch_first=True)
+            for _ in range(config.num_layers)
+        ]
+    )
+    for parameter in layers.get_parameters():
+        parameter.set_data(initial.uniform(*parameter.shape))
+    return layers

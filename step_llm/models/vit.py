@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, nn, ops
 
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_shape
 from step_llm.nn.encoder import Encoder
-from step_llm.nn.initial import initialise_normal
+from step_llm.nn.initial import InitialWeights, NormalWeights
+from step_llm.nn.linear import Linear
 from step_llm.nn.positions import LearnedPositions
 
 __all__ = ["PatchEmbedding", "ViT", "ViTConfig"]
@@ -75,6 +75,7 @@ class PatchEmbedding(nn.Cell):
         patch_size: P; must divide image_size.
         channels: C.
         d_model: D.
+        initial: where the weights begin.
 
     Shapes: images (B, C, image_size, image_size) to (B, N, D), N = (image_size / P)², row by row.
 
@@ -84,13 +85,20 @@ class PatchEmbedding(nn.Cell):
     Source: Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", equation 1.
     """
 
-    def __init__(self, image_size: int, patch_size: int, channels: int, d_model: int):
+    def __init__(
+        self,
+        image_size: int,
+        patch_size: int,
+        channels: int,
+        d_model: int,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         _check_patches(image_size, patch_size)
         self.image_size = image_size
         self.patch_size = patch_size
         self.channels = channels
-        self.projection = nn.Dense(channels * patch_size * patch_size, d_model)
+        self.projection = Linear(channels * patch_size**2, d_model, initial=initial)
 
     def construct(self, images):
         size, patch, channels = self.image_size, self.patch_size, self.channels
@@ -121,17 +129,16 @@ class ViT(nn.Cell):
     def __init__(self, config: ViTConfig, seed: int = 0):
         super().__init__()
         self.config = config
+        initial = NormalWeights(seed)
+        class_token = initial.table(1, config.d_model).reshape((1, 1, config.d_model))
+        self.class_token = Parameter(class_token, name="class_token")
         self.patches = PatchEmbedding(
-            config.image_size, config.patch_size, config.channels, config.d_model
+            config.image_size, config.patch_size, config.channels, config.d_model, initial
         )
-        self.class_token = Parameter(
-            Tensor(np.zeros((1, 1, config.d_model), np.float32)), name="class_token"
-        )
-        self.positions = LearnedPositions(config.num_patches + 1, config.d_model)
+        self.positions = LearnedPositions(config.num_patches + 1, config.d_model, initial)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.encoder = Encoder(config, config.num_layers)
-        self.classifier = nn.Dense(config.d_model, config.num_classes)
-        initialise_normal(self, seed)
+        self.encoder = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        self.classifier = Linear(config.d_model, config.num_classes, initial=initial)
 
     def construct(self, images):
         hidden, _ = self.encode(images)
@@ -147,7 +154,8 @@ class ViT(nn.Cell):
         batch, _, width = x.shape
         class_token = ops.broadcast_to(self.class_token, (batch, 1, width))
         x = self.dropout(self.positions(ops.concat((class_token, x), 1)))  # (B, N + 1, D)
-        return self.encoder(x)
+        hidden, weights, _ = self.encoder(x)
+        return hidden, weights
 
 
 def _check_patches(image_size, patch_size):

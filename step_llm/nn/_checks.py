@@ -81,3 +81,9 @@ def check_boolean(dtype):
             f"a mask must be Boolean with True = may attend, but its type is {dtype}; "
             "make one with a comparison, such as ids != 0"
         )
+
+
+def check_mask(mask, scores_shape):
+    """Raise a ValueError unless a mask is Boolean and broadcasts to the shape of the scores."""
+    check_boolean(mask.dtype)
+    check_mask_shape(mask.shape, scores_shape)

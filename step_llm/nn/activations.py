@@ -6,7 +6,7 @@ import math
 
 from mindspore import Tensor, ops
 
-__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh"]
+__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "tanh"]
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -39,6 +39,11 @@ def gelu_tanh(x: Tensor) -> Tensor:
     Source: Hendrycks and Gimpel 2016, section 2; used by GPT and GPT-2, where it is "gelu_new".
     """
     return ops.gelu(x, approximate="tanh")
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent of each element, between −1 and 1."""
+    return ops.tanh(x)
 
 
 ACTIVATIONS = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": gelu_tanh}

@@ -1,6 +1,6 @@
-"""Attention: the function, the additive form, and the multi-head cell.
+"""Additive attention: the first attention, whose score is a small network.
 
-Letters: B batch, H heads, T queries, S keys, D model width, Dk head width.
+Letters: B batch, T queries, S keys, Dv width of the values.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ from mindspore import nn, ops
 from step_llm.nn._checks import (
     check_additive_shapes,
     check_last_axis,
+    check_mask,
     check_rank,
 )
-from step_llm.nn.attention import _masked_softmax
+from step_llm.nn.activations import tanh
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import InitialWeights, XavierWeights
+from step_llm.nn.linear import Linear
+from step_llm.nn.masks import LOWEST
 
 __all__ = ["AdditiveAttention"]
 
@@ -26,6 +31,7 @@ class AdditiveAttention(nn.Cell):
         query_size: width of the queries.
         key_size: width of the keys.
         hidden_size: width of the hidden layer.
+        initial: where the weights begin.
 
     Shapes: query (B, T, query_size), key (B, S, key_size), value (B, S, Dv), mask broadcasts to
     (B, T, S); output (B, T, Dv) and weights (B, T, S).
@@ -37,14 +43,22 @@ class AdditiveAttention(nn.Cell):
     Translate", section 3.1.
     """
 
-    def __init__(self, query_size: int, key_size: int, hidden_size: int):
+    def __init__(
+        self,
+        query_size: int,
+        key_size: int,
+        hidden_size: int,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
+        initial = initial or XavierWeights()
         self.query_size = query_size
         self.key_size = key_size
         self.hidden_size = hidden_size
-        self.query_projection = nn.Dense(query_size, hidden_size, has_bias=False)
-        self.key_projection = nn.Dense(key_size, hidden_size, has_bias=False)
-        self.score = nn.Dense(hidden_size, 1, has_bias=False)
+        self.query_projection = Linear(query_size, hidden_size, has_bias=False, initial=initial)
+        self.key_projection = Linear(key_size, hidden_size, has_bias=False, initial=initial)
+        self.score = Linear(hidden_size, 1, has_bias=False, initial=initial)
+        self.tanh = device_form(tanh)
 
     def construct(self, query, key, value, mask=None):
         check_rank("query", query.shape, 3, "(B, T, query_size)")
@@ -57,6 +71,11 @@ class AdditiveAttention(nn.Cell):
         sources = key.shape[1]
         left = self.query_projection(query).reshape((batch, targets, 1, self.hidden_size))
         right = self.key_projection(key).reshape((batch, 1, sources, self.hidden_size))
-        scores = self.score(ops.tanh(left + right)).reshape((batch, targets, sources))
-        weights = _masked_softmax(scores, mask)
+        scores = self.score(self.tanh(left + right)).reshape((batch, targets, sources))
+        if mask is None:
+            weights = ops.softmax(scores, -1)
+        else:
+            check_mask(mask, scores.shape)
+            weights = ops.softmax(ops.masked_fill(scores, ops.logical_not(mask), LOWEST), -1)
+            weights = weights * ops.cast(mask, weights.dtype)
         return ops.BatchMatMul()(weights, value), weights

@@ -1,41 +1,55 @@
-"""Layers: feed-forward, LayerNorm, the residual connection, and the encoder and decoder layer.
+"""The cache of decoding: keys and values of the positions so far, for each layer.
 
-Letters: B batch, T target length, S source length, H heads, D model width, Dk head width.
+A cache is a tuple of pairs (keys, values), a pair for each layer, each tensor (B, H, room, Dk). It
+is handed in, and a new one is returned; ``room`` is the most positions that it can hold, and what
+lies behind the present position is not looked at.
 """
 
 from __future__ import annotations
 
-from mindspore import Parameter, Tensor, ops
-from mindspore import dtype as mstype
+from mindspore import Tensor, mutable, ops
 
-__all__ = ["cache_places", "write"]
+__all__ = ["empty_cache", "reorder", "with_room", "write"]
 
 
-def cache_places(position: Tensor, heads: Tensor) -> Tensor:
-    """Where a position stands in a cache, for all layers once.
+def empty_cache(layers: int, rows: int, num_heads: int, room: int, d_head: int) -> tuple:
+    """A cache (B, H, room, Dk) of zeros: a place that is never looked at must not hold NaN."""
+    shape = (rows, num_heads, room, d_head)
+    return mutable(tuple((ops.zeros(shape), ops.zeros(shape)) for _ in range(layers)))
+
+
+def with_room(cache: tuple, room: int) -> tuple:
+    """The cache (B, H, T, Dk) with places for ``room`` positions, T or more; new ones are 0."""
+    return mutable(tuple((_longer(keys, room), _longer(values, room)) for keys, values in cache))
+
+
+def _longer(x, room):
+    batch, num_heads, length, d_head = x.shape
+    if length == room:
+        return x
+    return ops.cat((x, ops.zeros((batch, num_heads, room - length, d_head), x.dtype)), 2)
+
+
+def write(cached: Tensor, new: Tensor, position: Tensor) -> Tensor:
+    """One layer's keys or values with those of one more position among them.
 
     Args:
-        position: (B,) or, one for all, (1,); integers from 0 to T − 1.
-        heads: cached keys or values (B, H, T, Dk).
+        cached: (B, H, room, Dk).
+        new: (B, H, 1, Dk).
+        position: (B,), or (1,) for all sentences; integers from 0 to room − 1.
 
     Returns:
-        (B, H, 3) int32, the first three indices for each sentence and head; what ``write`` needs.
+        (B, H, room, Dk).
     """
-    batch, num_heads, _, _ = heads.shape
-    shape = (batch, num_heads, 1)
-    sentence = ops.broadcast_to(ops.arange(batch).reshape((batch, 1, 1)), shape)
-    head = ops.broadcast_to(ops.arange(num_heads).reshape((1, num_heads, 1)), shape)
-    place = ops.broadcast_to(position.reshape((-1, 1, 1)), shape)
-    return ops.cat([ops.cast(index, mstype.int32) for index in (sentence, head, place)], -1)
+    places = ops.arange(cached.shape[2]).reshape((1, 1, -1, 1))
+    return ops.where(places == position.reshape((-1, 1, 1, 1)), new, cached)
 
 
-def write(cached: Tensor, new: Tensor, places: Tensor) -> Tensor:
-    """Put new keys or values (B, H, 1, Dk) into a cache (B, H, T, Dk), at its ``places``.
-
-    Returns the cache with them: the same one where it is a Parameter, else a copy.
-    """
-    batch, num_heads, _, d_head = new.shape
-    new = new.reshape((batch, num_heads, d_head))
-    if isinstance(cached, Parameter):
-        return ops.ScatterNdUpdate()(cached, places, new)
-    return ops.TensorScatterUpdate()(cached, places, new)
+def reorder(cache: tuple, parents: Tensor | None) -> tuple:
+    """The cache whose row r continues row parents[r], (B,); None leaves all rows in place."""
+    if parents is None:
+        return cache
+    new_cache = ()
+    for keys, values in cache:
+        new_cache = (*new_cache, (ops.gather(keys, parents, 0), ops.gather(values, parents, 0)))
+    return new_cache

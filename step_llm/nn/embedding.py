@@ -1,18 +1,17 @@
-"""The whole model: embeddings, encoder, decoder, and the projection to the vocabulary.
-
-Letters: B batch, T target length, S source length, H heads, D model width, V vocabulary.
-"""
+"""Embedding: from token ids to vectors, and back to one score for each token."""
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, nn, ops
 
 from step_llm.nn._checks import check_rank
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import InitialWeights, XavierWeights
+from step_llm.nn.linear import linear
 
-__all__ = ["Embedding", "project_to_vocabulary"]
+__all__ = ["Embedding", "OutputProjection"]
 
 
 class Embedding(nn.Cell):
@@ -22,31 +21,28 @@ class Embedding(nn.Cell):
         vocab_size: V, number of ids.
         d_model: D.
         is_scaled: False leaves the factor √D out, as GPT and BERT do.
+        initial: where the vectors begin.
 
-    Shapes: ids (B, T) integer to (B, T, D).
+    Shapes: ids (B, T) integer in 0 … V − 1 to (B, T, D). The values are not looked at here: devices
+    differ in what they give for an id outside (``data.EncodedPairs`` refuses it).
 
     Raises:
-        ValueError: ids that are not (B, T); outside compiled code also an id outside 0 … V − 1.
-            (Inside a compiled graph the values are not known; there the data pipeline checks.)
+        ValueError: ids that are not (B, T).
 
     Source: Vaswani et al. 2017, section 3.4.
     """
 
-    def __init__(self, vocab_size: int, d_model: int, is_scaled: bool = True):
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        is_scaled: bool = True,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.vocab_size = vocab_size
         self.scale = math.sqrt(d_model) if is_scaled else 1.0
-        self.weight = Parameter(Tensor(np.zeros((vocab_size, d_model), np.float32)), name="weight")
-
-    def __call__(self, ids):
-        # The compiler reads construct, not __call__: this runs in PyNative mode alone.
-        values = ids.asnumpy()
-        if values.size and not 0 <= values.min() <= values.max() < self.vocab_size:
-            wrong = values[(values < 0) | (values >= self.vocab_size)][0]
-            raise ValueError(
-                f"token id {wrong} is outside the vocabulary; expected 0 … {self.vocab_size - 1}"
-            )
-        return super().__call__(ids)
+        self.weight = (initial or XavierWeights()).table(vocab_size, d_model)
 
     def construct(self, ids):
         check_rank("ids", ids.shape, 2, "(B, T)")
@@ -54,14 +50,24 @@ class Embedding(nn.Cell):
         return ops.gather(self.weight, ids, 0) * self.scale
 
 
-def project_to_vocabulary(hidden: Tensor, weight: Tensor) -> Tensor:
-    """Hidden vectors (B, T, D) and a row for each token (V, D) to logits (B, T, V).
+class OutputProjection(nn.Cell):
+    r"""Hidden vectors to one score (logit) for each token.
+
+    Formula: logits = h Eᵀ, with a row of E for each token: the embedding's own where they are tied.
+
+    Shapes: hidden (B, T, D) and weight (V, D) to logits (B, T, V).
 
     Raises:
         ValueError: hidden vectors that are not (B, T, D).
+
+    Source: Vaswani et al. 2017, section 3.4; Press and Wolf 2017, "Using the Output Embedding to
+    Improve Language Models".
     """
-    check_rank("hidden", hidden.shape, 3, "(B, T, d_model)")
-    batch, length, width = hidden.shape
-    # One matrix product of two axes: with three, the CPU takes six times as long.
-    logits = ops.MatMul(transpose_b=True)(hidden.reshape((batch * length, width)), weight)
-    return logits.reshape((batch, length, logits.shape[-1]))
+
+    def __init__(self):
+        super().__init__()
+        self.linear = device_form(linear)
+
+    def construct(self, hidden: Tensor, weight: Tensor) -> Tensor:
+        check_rank("hidden", hidden.shape, 3, "(B, T, d_model)")
+        return self.linear(hidden, weight, None)

@@ -1,19 +1,18 @@
-"""Layers: feed-forward, LayerNorm, the residual connection, and the encoder and decoder layer.
+"""The encoder: its layer, and the stack of them.
 
-Letters: B batch, T target length, S source length, H heads, D model width, Dk head width.
+Letters: B batch, S length, H heads, D model width, Dk head width.
 """
 
 from __future__ import annotations
 
-from mindspore import nn, ops
+from mindspore import nn
 
-from step_llm.models.config import Config
-from step_llm.nn._checks import check_mask_shape
 from step_llm.nn.attention import MultiHeadAttention
-from step_llm.nn.cache import cache_places, write
+from step_llm.nn.cache import write
 from step_llm.nn.feed_forward import FeedForward
+from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.layer_norm import LayerNorm
-from step_llm.nn.residual import _residual
+from step_llm.nn.residual import Residual
 
 __all__ = ["Encoder", "EncoderLayer"]
 
@@ -24,108 +23,87 @@ class EncoderLayer(nn.Cell):
     With a causal mask it is the block of a decoder without encoder, as in GPT.
 
     Args:
-        config: sizes, dropout, norm and activation are read from it.
+        d_model, num_heads, d_ff: D, H and the feed-forward network's inner width.
+        dropout, norm, norm_epsilon: as ``Residual``.
+        activation: as ``FeedForward``.
+        num_kv_heads: as ``MultiHeadAttention``.
+        initial: where the weights begin.
 
     Shapes: x (B, S, D), mask (B, 1, 1, S) or what broadcasts to (B, H, S, S), rotation as in
-    ``MultiHeadAttention``; output (B, S, D) and attention weights (B, H, S, S).
+    ``MultiHeadAttention``; output (B, S, D), attention weights (B, H, S, S), and the keys and
+    values (B, H, S, Dk). With a cache, S is 1: x stands at ``position``, (B,) or (1,), the cache
+    holds the keys and values (B, H, room, Dk) of the positions before, and comes back with x's.
 
     Source: Vaswani et al. 2017, figure 1, left.
     """
 
-    def __init__(self, config: Config):
+    def __init__(
+        self,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        norm: str = "post",
+        activation: str = "relu",
+        norm_epsilon: float = 1e-5,
+        num_kv_heads: int | None = None,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
-        self.self_attention = MultiHeadAttention(config.d_model, config.num_heads)
-        self.feed_forward = FeedForward(config.d_model, config.d_ff, config.activation)
-        self.attention_residual = _residual(config)
-        self.feed_forward_residual = _residual(config)
+        initial = initial or XavierWeights()
+        self.self_attention = MultiHeadAttention(d_model, num_heads, num_kv_heads, initial)
+        self.feed_forward = FeedForward(d_model, d_ff, activation, initial)
+        self.attention_residual = Residual(d_model, dropout, norm, norm_epsilon)
+        self.feed_forward_residual = Residual(d_model, dropout, norm, norm_epsilon)
 
-    def construct(self, x, mask=None, rotation=None):
-        x, _, weights = self.step(x, None, None, mask, rotation)
-        return x, weights
-
-    def step(self, x, own, places, mask=None, rotation=None):
-        """One position x (B, D) that follows others whose keys and values are cached.
-
-        ``own`` holds keys and values (B, H, T, Dk); the new ones are written to ``places``, see
-        ``cache_places``. With ``own`` None nothing came before, and x may have any length,
-        (B, S, D). Returns the output, shaped as x, the keys and values by now, and the attention
-        weights.
-        """
+    def construct(self, x, mask=None, rotation=None, cache=None, position=None):
         h = self.attention_residual.before(x)
-        key, value = self.self_attention.project_key_value(h, h, rotation)
-        if own is not None:
-            key, value = write(own[0], key, places), write(own[1], value, places)
-        h, weights = self.self_attention.attend(h, key, value, mask, rotation)
+        keys, values = self.self_attention.project_key_value(h, h, rotation)
+        if cache is not None:
+            keys, values = write(cache[0], keys, position), write(cache[1], values, position)
+        h, weights = self.self_attention.attend(h, keys, values, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))
-        return self.feed_forward_residual.after(x, h), (key, value), weights
+        return self.feed_forward_residual.after(x, h), weights, (keys, values)
 
 
 class Encoder(nn.Cell):
     """A stack of encoder layers (with a LayerNorm at the end if they are pre-norm).
 
     Args:
-        config: the sizes are read from it.
-        num_layers: the depth; None stands for config.num_encoder_layers.
+        num_layers: how many.
+        d_model … initial: of each layer, see ``EncoderLayer``.
 
-    Shapes: x (B, S, D), mask (B, 1, 1, S) or what broadcasts to (B, H, S, S); output (B, S, D) and
-    a list with each layer's attention weights (B, H, S, S).
+    Shapes: as ``EncoderLayer``; returns the output, and two lists with each layer's attention
+    weights, and with each layer's keys and values: a cache.
 
     Source: Vaswani et al. 2017, section 3.1.
     """
 
-    def __init__(self, config: Config, num_layers: int | None = None):
+    def __init__(
+        self,
+        num_layers: int,
+        d_model: int,
+        num_heads: int,
+        d_ff: int,
+        dropout: float = 0.1,
+        norm: str = "post",
+        activation: str = "relu",
+        norm_epsilon: float = 1e-5,
+        num_kv_heads: int | None = None,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
-        if num_layers is None:
-            num_layers = config.num_encoder_layers
-        self.num_heads = config.num_heads
-        self.layers = nn.CellList([EncoderLayer(config) for _ in range(num_layers)])
-        self.final_norm = _final_norm(config)
+        initial = initial or XavierWeights()
+        sizes = (d_model, num_heads, d_ff, dropout, norm, activation, norm_epsilon, num_kv_heads)
+        self.layers = nn.CellList([EncoderLayer(*sizes, initial) for _ in range(num_layers)])
+        self.final_norm = LayerNorm(d_model, norm_epsilon) if norm == "pre" else nn.Identity()
 
-    def construct(self, x, mask=None, rotation=None):
-        mask = _for_all_heads(mask, self.num_heads, x, x.shape[1])
-        weights = []
-        for layer in self.layers:
-            x, layer_weights = layer(x, mask, rotation)
+    def construct(self, x, mask=None, rotation=None, cache=None, position=None):
+        weights, new_cache = [], []
+        for place, layer in enumerate(self.layers):
+            own = None if cache is None else cache[place]
+            x, layer_weights, own = layer(x, mask, rotation, own, position)
             weights.append(layer_weights)
-        return self.final_norm(x), weights
-
-    def start(self, x, mask=None, rotation=None):
-        """As ``construct``, but returns each layer's keys and values in place of the weights."""
-        cache = []
-        for layer in self.layers:
-            x, own, _ = layer.step(x, None, None, mask, rotation)
-            cache.append(own)
-        return self.final_norm(x), cache
-
-    def step(self, x, cache, position, mask, rotation=None):
-        """One position through all layers: x (B, 1, D), written to the caches (B, H, T, Dk) at
-        ``position``, (B,) or (1,). See ``EncoderLayer.step``."""
-        places = cache_places(position, cache[0][0])
-        mask = _for_all_heads(mask, self.num_heads, x, cache[0][0].shape[2])
-        # (B, D) through the layers, see Decoder.step.
-        batch, _, width = x.shape
-        x = x.reshape((batch, width))
-        new_cache = []
-        for layer, own in zip(self.layers, cache):
-            x, own, _ = layer.step(x, own, places, mask, rotation)
             new_cache.append(own)
-        return self.final_norm(x).reshape((batch, 1, width)), new_cache
-
-
-def _for_all_heads(mask, num_heads, queries, keys):
-    """Broadcast a mask to (B, H, T, S) once, and not again in every layer.
-
-    ``queries`` are (B, T, D), ``keys`` is their number S.
-    """
-    if mask is None:
-        return None
-    shape = (queries.shape[0], num_heads, queries.shape[1], keys)
-    check_mask_shape(mask.shape, shape)
-    return ops.broadcast_to(mask, shape)
-
-
-def _final_norm(config):
-    if config.norm == "pre":
-        return LayerNorm(config.d_model, config.norm_epsilon)
-    return nn.Identity()
+        return self.final_norm(x), weights, new_cache

@@ -1,14 +1,12 @@
-"""Layers: feed-forward, LayerNorm, the residual connection, and the encoder and decoder layer.
-
-Letters: B batch, T target length, S source length, H heads, D model width, Dk head width.
-"""
+"""The feed-forward network: the same two layers at every position."""
 
 from __future__ import annotations
 
 from mindspore import nn
 
-from step_llm.nn._checks import check_last_axis
 from step_llm.nn.activations import ACTIVATIONS
+from step_llm.nn.initial import InitialWeights, XavierWeights
+from step_llm.nn.linear import Linear
 
 __all__ = ["FeedForward"]
 
@@ -19,11 +17,12 @@ class FeedForward(nn.Cell):
     Formula: FFN(x) = f(x W₁ + b₁) W₂ + b₂, in the paper with f(x) = max(0, x).
 
     Args:
-        d_model: D, width of input and output.
+        d_model: D, width of the model.
         d_ff: inner width.
         activation: f: "relu", "gelu" or "gelu_tanh" (see ``activations``).
+        initial: where the weights begin.
 
-    Shapes: (B, T, D) to (B, T, D), or (B, D) to (B, D).
+    Shapes: (B, T, D) to (B, T, D).
 
     Raises:
         ValueError: an unknown activation, or an input whose last axis is not d_model.
@@ -31,17 +30,22 @@ class FeedForward(nn.Cell):
     Source: Vaswani et al. 2017, section 3.3.
     """
 
-    def __init__(self, d_model: int, d_ff: int, activation: str = "relu"):
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        activation: str = "relu",
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         if activation not in ACTIVATIONS:
             raise ValueError(
                 f"activation is {activation!r}; expected one of {', '.join(ACTIVATIONS)}"
             )
-        self.d_model = d_model
+        initial = initial or XavierWeights()
         self.activation = ACTIVATIONS[activation]
-        self.inner = nn.Dense(d_model, d_ff)
-        self.outer = nn.Dense(d_ff, d_model)
+        self.inner = Linear(d_model, d_ff, initial=initial)
+        self.outer = Linear(d_ff, d_model, ends_branch=True, initial=initial)
 
     def construct(self, x):
-        check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
         return self.outer(self.activation(self.inner(x)))

@@ -10,7 +10,11 @@ from mindspore import Tensor, ops
 
 from step_llm.nn._checks import check_boolean, check_rank
 
-__all__ = ["causal_mask", "combine_masks", "padding_mask"]
+__all__ = ["LOWEST", "causal_mask", "combine_masks", "padding_mask", "seen_mask"]
+
+# Takes the place of a score that a mask forbids: of a row with every score forbidden, −∞ would make
+# NaN. It is a power of two near the end of float32, so no score that a model computes is below it.
+LOWEST = -(2.0**127)
 
 
 def padding_mask(ids: Tensor, pad_id: int = 0) -> Tensor:
@@ -50,6 +54,22 @@ def causal_mask(length: int) -> Tensor:
     return (position.reshape((1, length)) <= position.reshape((length, 1))).reshape(
         (1, 1, length, length)
     )
+
+
+def seen_mask(position: Tensor, room: int) -> Tensor:
+    """The row of ``causal_mask`` for a query at one position, over all places of a cache.
+
+    Formula: mask[b, 0, 0, s] = (s <= position[b]).
+
+    Args:
+        position: (B,), or (1,) for all sentences; integers.
+        room: the number of places.
+
+    Returns:
+        (B, 1, 1, room) Boolean mask.
+    """
+    places = ops.arange(room).reshape((1, 1, 1, room))
+    return places <= position.reshape((-1, 1, 1, 1))
 
 
 def combine_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:

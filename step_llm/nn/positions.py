@@ -8,10 +8,11 @@ sinusoidal (added to the embeddings, no weights), learned (added, one vector a p
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Tensor, nn, ops
 from mindspore.ops import constexpr
 
 from step_llm.nn._checks import check_last_axis, check_rank
+from step_llm.nn.initial import InitialWeights, XavierWeights
 
 __all__ = ["POSITION_SCHEMES", "LearnedPositions", "SinusoidalPositions", "sinusoidal_encoding"]
 
@@ -45,6 +46,12 @@ def sinusoidal_encoding(length: int, d_model: int) -> Tensor:
 class SinusoidalPositions(nn.Cell):
     """Add the sinusoidal encoding to embeddings (B, T, D). The table grows to any length asked.
 
+    Args:
+        d_model: D.
+
+    Shapes: x (B, T, D) to (B, T, D). Of a sequence that is written step by step, T is 1 and x
+    stands at ``position``, (B,) or (1,), below ``room``.
+
     Raises:
         ValueError: an input that is not (B, T, D).
     """
@@ -53,10 +60,10 @@ class SinusoidalPositions(nn.Cell):
         super().__init__()
         self.d_model = d_model
 
-    def construct(self, x):
+    def construct(self, x, position=None, room=None):
         check_rank("x", x.shape, 3, "(B, T, d_model)")
         check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
-        return x + self.table(x.shape[1])
+        return _with_rows(x, self.table(x.shape[1] if position is None else room), position)
 
     def table(self, length):
         """The first ``length`` vectors, (length, D)."""
@@ -69,6 +76,9 @@ class LearnedPositions(nn.Cell):
     Args:
         max_length: the number of positions that have a vector.
         d_model: D.
+        initial: where the vectors begin.
+
+    Shapes: as ``SinusoidalPositions``.
 
     Raises:
         ValueError: an input that is not (B, T, D), or one longer than max_length.
@@ -76,21 +86,28 @@ class LearnedPositions(nn.Cell):
     Source: Gehring et al. 2017, "Convolutional Sequence to Sequence Learning", section 3.1.
     """
 
-    def __init__(self, max_length: int, d_model: int):
+    def __init__(self, max_length: int, d_model: int, initial: InitialWeights | None = None):
         super().__init__()
         self.max_length = max_length
         self.d_model = d_model
-        self.weight = Parameter(Tensor(np.zeros((max_length, d_model), np.float32)), name="weight")
+        self.weight = (initial or XavierWeights()).table(max_length, d_model)
 
-    def construct(self, x):
+    def construct(self, x, position=None, room=None):
         check_rank("x", x.shape, 3, "(B, T, d_model)")
         check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
-        return x + self.table(x.shape[1])
+        return _with_rows(x, self.table(x.shape[1] if position is None else room), position)
 
     def table(self, length):
         """The first ``length`` vectors, (length, D)."""
         _check_length(length, self.max_length)
         return self.weight[:length]
+
+
+def _with_rows(x, table, position):
+    """Add row t of a table to every vector at place t; or to the only one its position's row."""
+    if position is None:
+        return x + table
+    return x + ops.gather(table, position, 0).reshape((-1, 1, x.shape[2]))
 
 
 @constexpr(check=False)

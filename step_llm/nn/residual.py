@@ -1,7 +1,4 @@
-"""Layers: feed-forward, LayerNorm, the residual connection, and the encoder and decoder layer.
-
-Letters: B batch, T target length, S source length, H heads, D model width, Dk head width.
-"""
+"""The residual connection around every sub-layer: dropout, sum, LayerNorm."""
 
 from __future__ import annotations
 
@@ -9,7 +6,9 @@ from mindspore import nn
 
 from step_llm.nn.layer_norm import LayerNorm
 
-__all__ = ["Residual"]
+__all__ = ["NORMS", "Residual"]
+
+NORMS = ("post", "pre")
 
 
 class Residual(nn.Cell):
@@ -25,14 +24,17 @@ class Residual(nn.Cell):
         norm: "post" (the paper) or "pre".
         epsilon: ε of the LayerNorm.
 
+    Raises:
+        ValueError: an unknown norm.
+
     Source: Vaswani et al. 2017, sections 3.1 and 5.4 (post); Xiong et al. 2020, "On Layer
     Normalization in the Transformer Architecture" (pre).
     """
 
     def __init__(self, d_model: int, dropout: float, norm: str, epsilon: float = 1e-5):
         super().__init__()
-        if norm not in ("post", "pre"):
-            raise ValueError(f"norm is {norm!r}; expected post or pre")
+        if norm not in NORMS:
+            raise ValueError(f"norm is {norm!r}; expected {' or '.join(NORMS)}")
         self.is_pre = norm == "pre"
         self.norm = LayerNorm(d_model, epsilon)
         self.dropout = nn.Dropout(p=dropout)
@@ -41,16 +43,8 @@ class Residual(nn.Cell):
         return self.after(x, output)
 
     def before(self, x):
-        if self.is_pre:
-            return self.norm(x)
-        return x
+        return self.norm(x) if self.is_pre else x
 
     def after(self, x, output):
         x = x + self.dropout(output)
-        if self.is_pre:
-            return x
-        return self.norm(x)
-
-
-def _residual(config):
-    return Residual(config.d_model, config.dropout, config.norm, config.norm_epsilon)
+        return x if self.is_pre else self.norm(x)

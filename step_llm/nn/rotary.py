@@ -1,9 +1,4 @@
-"""Positions: what tells the model the order of the tokens.
-
-Attention treats its input as a set. Three ways to add order, chosen by name in the configuration:
-sinusoidal (added to the embeddings, no weights), learned (added, one vector a position), rotary
-(turns queries and keys inside self-attention).
-"""
+"""Rotary positions: queries and keys are turned by an angle that grows with their position."""
 
 from __future__ import annotations
 
@@ -11,18 +6,19 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
-__all__ = ["apply_rotary", "rotary_tables"]
+__all__ = ["apply_rotary", "rotary_tables", "rotation_at"]
 
 
 @constexpr(check=False)
-def rotary_tables(length: int, d_head: int) -> tuple[Tensor, Tensor]:
+def rotary_tables(length: int, d_head: int, base: float = 10000.0) -> tuple[Tensor, Tensor]:
     r"""Cosine and sine of the angle by which each position turns each pair of coordinates.
 
-    Formula: angle[t, i] = t / 10000^(2i/Dk) for i in 0 … Dk/2 − 1, written twice side by side.
+    Formula: angle[t, i] = t / base^(2i/Dk) for i in 0 … Dk/2 − 1, written twice side by side.
 
     Args:
         length: T, the number of positions.
         d_head: Dk; must be even.
+        base: larger ones turn more slowly, for longer texts.
 
     Returns:
         two tensors (T, Dk), float32.
@@ -34,7 +30,7 @@ def rotary_tables(length: int, d_head: int) -> tuple[Tensor, Tensor]:
     """
     if d_head % 2:
         raise ValueError(f"rotary positions turn pairs of coordinates: d_head {d_head} is odd")
-    angle = np.arange(length)[:, None] * 10000.0 ** (-np.arange(0, d_head, 2) / d_head)
+    angle = np.arange(length)[:, None] * base ** (-np.arange(0, d_head, 2) / d_head)
     angle = np.concatenate([angle, angle], axis=1)
     return Tensor(np.cos(angle).astype(np.float32)), Tensor(np.sin(angle).astype(np.float32))
 
@@ -58,3 +54,21 @@ def apply_rotary(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
     half = x.shape[-1] // 2
     turned = ops.concat((-x[..., half:], x[..., :half]), -1)
     return x * cosine + turned * sine
+
+
+def rotation_at(position: Tensor, room: int, d_head: int, base: float = 10000.0) -> tuple:
+    """As ``rotary_tables``, of one position of each sentence.
+
+    Args:
+        position: (B,), or (1,) for all sentences; integers below ``room``.
+        room, d_head, base: as for ``rotary_tables``.
+
+    Returns:
+        two tensors (B, 1, 1, Dk), which ``apply_rotary`` takes as well.
+    """
+    cosine, sine = rotary_tables(room, d_head, base)
+    shape = (-1, 1, 1, d_head)
+    return (
+        ops.gather(cosine, position, 0).reshape(shape),
+        ops.gather(sine, position, 0).reshape(shape),
+    )
