@@ -38,7 +38,7 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name.endswith("_id") else 1
+            least = -1 if field.name == "pad_id" else 1  # −1: no token is padding
             if field.type == "int" and (not isinstance(value, int) or value < least):
                 raise ValueError(
                     f"{field.name} is {value!r}; expected a whole number of at least {least}"
