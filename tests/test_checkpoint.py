@@ -196,6 +196,33 @@ def test_every_kind_of_model_is_saved_loaded_and_computes_the_same(name, tokeniz
         np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
 
 
+@pytest.mark.parametrize("name", ["transformer", *CELLS, "neural_lm", "gpt"])
+def test_the_ids_of_padding_and_begin_are_saved(name, tokenizers, tmp_path):
+    model, _ = small_models(tokenizers)[name]
+    assert load_again(tmp_path / "plain", model, tokenizers).pad_id == 0
+    model.pad_id = -1  # as a published GPT-2 has it
+    if name == "neural_lm":
+        model.bos_id = 3
+    loaded = load_again(tmp_path / "other", model, tokenizers)
+    assert (loaded.pad_id, getattr(loaded, "bos_id", 3)) == (-1, 3)
+    # Checkpoints from before have no such fields.
+    path = tmp_path / "other" / "config.json"
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    for field in ("pad_id", "bos_id"):
+        fields.pop(field, None)
+    path.write_text(json.dumps(fields), encoding="utf-8")
+    loaded, _ = load_model(tmp_path / "other")
+    assert (loaded.pad_id, getattr(loaded, "bos_id", 1)) == (0, 1)
+    path.write_text(json.dumps({**fields, "pad_id": "0"}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="pad_id is '0'; expected a whole number"):
+        load_model(tmp_path / "other")
+
+
+def load_again(folder, model, tokenizers):
+    loaded, _ = load_model(save_checkpoint(folder, model, tokenizers))
+    return loaded
+
+
 @pytest.mark.parametrize(
     ("classes", "words"),
     [

@@ -257,7 +257,7 @@ def test_a_gpt_learns_what_may_follow(run):
 def test_the_best_checkpoint_is_a_gpt(run, tokenizer):
     best = find_checkpoint(run.folder)
     fields = json.loads((best / "config.json").read_text(encoding="utf-8"))
-    assert fields == {"arch": "gpt", **run.model.config.to_dict()}
+    assert fields == {"arch": "gpt", **run.model.config.to_dict(), "pad_id": 0}
     model, pair = load_model(run.folder)
     assert type(model) is GPT
     assert model.config == run.model.config

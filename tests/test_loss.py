@@ -40,7 +40,7 @@ def loss_by_hand(logits, labels, epsilon, pad_id):
     length=st.integers(1, 4),
     vocabulary=st.integers(2, 9),
     epsilon=st.sampled_from([0.0, 0.1, 0.5]),
-    pad_id=st.integers(0, 1),
+    pad_id=st.integers(-1, 1),
     seed=st.integers(0, 99),
 )
 def test_loss_equals_numpy(batch, length, vocabulary, epsilon, pad_id, seed):
@@ -97,6 +97,19 @@ def test_padding_counts_for_nothing(epsilon, in_mode):
     assert (gradient.asnumpy()[0, 2] == 0).all()
     assert (gradient.asnumpy()[1, 1:] == 0).all()
     assert np.abs(gradient.asnumpy()[0, :2]).min() > 0
+
+
+@pytest.mark.parametrize("pad_id", [-100, -1, 7, 2**31 - 1])
+def test_padding_may_be_an_id_that_no_token_has(pad_id, in_mode):
+    logits = random(0, 2, 3, 7)
+    labels = np.array([[0, 2, 0], [4, pad_id, pad_id]], np.int32)
+    (total, count), gradient = in_mode(Loss(0.1, pad_id))(Tensor(logits), Tensor(labels))
+    assert float(total.asnumpy()) == pytest.approx(
+        loss_by_hand(logits, labels, 0.1, pad_id), rel=1e-5
+    )
+    assert float(count.asnumpy()) == 4
+    assert (gradient.asnumpy()[1, 1:] == 0).all()
+    assert np.abs(gradient.asnumpy()[0]).min() > 0
 
 
 def test_a_batch_of_padding_gives_0():

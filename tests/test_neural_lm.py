@@ -14,9 +14,9 @@ from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig, nearest_tokens
 IDS = np.array([[1, 5, 6, 7, 4], [1, 8, 9, 4, 10]], np.int32)
 
 
-def model_of(order=4, has_direct=False, seed=1):
+def model_of(order=4, has_direct=False, seed=1, bos_id=BOS_ID):
     config = NeuralLMConfig(11, order, d_model=6, hidden_size=7, has_direct=has_direct)
-    model = NeuralLM(config, seed).set_train(False)
+    model = NeuralLM(config, seed, bos_id=bos_id).set_train(False)
     rng = np.random.default_rng(3)
     for name, parameter in model.parameters_and_names():
         if name.endswith("bias"):  # the first biases are 0: they hide errors
@@ -26,11 +26,12 @@ def model_of(order=4, has_direct=False, seed=1):
 
 @pytest.mark.parametrize("has_direct", [False, True])
 @pytest.mark.parametrize("order", [2, 4])
-def test_the_formula(order, has_direct, in_mode):
-    model = model_of(order, has_direct)
+@pytest.mark.parametrize("bos_id", [BOS_ID, 9])
+def test_the_formula(bos_id, order, has_direct, in_mode):
+    model = model_of(order, has_direct, bos_id=bos_id)
     found = in_mode(model)(Tensor(IDS)).asnumpy()
     weight = {name: p.asnumpy().astype(float) for name, p in model.parameters_and_names()}
-    padded = np.concatenate([np.full((2, order - 2), BOS_ID), IDS], axis=1)
+    padded = np.concatenate([np.full((2, order - 2), bos_id), IDS], axis=1)
     for row in range(2):
         for place in range(5):
             words = padded[row, place : place + order - 1]
@@ -63,6 +64,13 @@ def test_it_is_a_model_of_prefixes():
     (text,) = generate(PrefixModel(model.log_probs), [[1]], 4)
     best = model(Tensor(np.array([[1, *text[:3]]], np.int32))).asnumpy()[0].argmax(axis=1)
     assert text == best.tolist()
+
+
+def test_before_a_text_stands_the_token_that_begins_it():
+    model = model_of(bos_id=9)
+    short, long = model.log_probs([[5], [9, 9, 5]])
+    np.testing.assert_array_equal(short, long)
+    assert np.abs(short - model_of().log_probs([[5]])[0]).max() > 1e-3
 
 
 def test_nearest_tokens():

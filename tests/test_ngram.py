@@ -67,6 +67,17 @@ def test_what_is_impossible():
         assert model.perplexity([[A, B], [UNK_ID]]) == math.inf
 
 
+@pytest.mark.parametrize("make", [AddK, KneserNey])
+def test_the_ids_of_the_special_tokens_are_only_names(make):
+    """The same texts with every id d replaced by 6 − d."""
+    turned = [[6 - token for token in text] for text in TEXTS]
+    one, other = make(TEXTS, 3, 7), make(turned, 3, 7, bos_id=5, eos_id=4, pad_id=6)
+    assert one.log_probability([A, C]) == other.log_probability([6 - A, 6 - C])
+    prefixes = [[BOS_ID], [BOS_ID, A, B]]
+    turned = [[6 - token for token in prefix] for prefix in prefixes]
+    np.testing.assert_array_equal(one.log_probs(prefixes), other.log_probs(turned)[:, ::-1])
+
+
 # Laws
 
 MODELS = [
@@ -167,6 +178,9 @@ def test_texts_drawn_from_a_bigram_model():
         (lambda: AddK([], 2, 7), "there is no text to count"),
         (lambda: AddK(TEXTS, 2, 7, k=-1), "k is -1; expected at least 0"),
         (lambda: AddK(TEXTS, 2, 6), "token id 6 cannot come"),
+        (lambda: AddK(TEXTS, 2, 7, eos_id=1), "bos_id is 1, eos_id 1 and pad_id 0; expected three"),
+        (lambda: KneserNey(TEXTS, 2, 7, pad_id=-1), r"pad_id -1; .* different ids in 0 … 6"),
+        (lambda: KneserNey(TEXTS, 2, 7, bos_id=7), "bos_id is 7"),
         (lambda: AddK([[PAD_ID]], 2, 7), "token id 0 cannot come"),
         (lambda: AddK(TEXTS, 2, 7).probability(BOS_ID, []), "token id 1 cannot come"),
         (lambda: AddK(TEXTS, 2, 7).perplexity([]), "there is no text to measure"),

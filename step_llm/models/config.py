@@ -44,7 +44,7 @@ class Config:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name.endswith("_id") else 1
+            least = -1 if field.name == "pad_id" else 1  # −1: no token is padding
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if hints[field.name] is int and (not is_whole or value < least):
                 raise ValueError(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from step_llm.data.vocabulary import BOS_ID, PAD_ID
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_rank
 from step_llm.nn.activations import tanh
@@ -61,6 +60,7 @@ class NeuralLM(nn.Cell):
         config: see ``NeuralLMConfig``.
         seed: of the initial weights.
         pad_id: fills texts up to their batch's length; as a label it has no part in the loss.
+        bos_id: of BOS, the token that begins a text.
 
     Shapes: ids (B, T) integer, beginning with BOS, to logits (B, T, V); row t is about the token
     t + 1, and reads the tokens t − n + 2 … t. Before the text stands BOS.
@@ -71,10 +71,11 @@ class NeuralLM(nn.Cell):
     Source: Bengio et al. 2003, "A Neural Probabilistic Language Model", section 2.
     """
 
-    def __init__(self, config: NeuralLMConfig, seed: int = 0, pad_id: int = PAD_ID):
+    def __init__(self, config: NeuralLMConfig, seed: int = 0, pad_id: int = 0, bos_id: int = 1):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
+        self.bos_id = bos_id
         width = (config.order - 1) * config.d_model
         initial = XavierWeights(seed)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
@@ -91,7 +92,7 @@ class NeuralLM(nn.Cell):
         batch, length = ids.shape
         before = self.config.order - 2
         if before:
-            begin = ops.full((batch, before), BOS_ID, dtype=ids.dtype)
+            begin = ops.full((batch, before), self.bos_id, dtype=ids.dtype)
             ids = ops.concat((begin, ids), 1)
         vectors = self.embedding(ids)  # (B, n − 2 + T, D)
         windows = []
@@ -107,7 +108,7 @@ class NeuralLM(nn.Cell):
     def log_probs(self, prefixes: Sequence[Sequence[int]]) -> np.ndarray:
         """Log-probabilities (R, V) of the next token after R prefixes, for ``PrefixModel``."""
         width = self.config.order - 1
-        ids = np.full((len(prefixes), width), BOS_ID, np.int32)
+        ids = np.full((len(prefixes), width), self.bos_id, np.int32)
         for row, prefix in enumerate(prefixes):
             kept = list(prefix)[-width:]
             ids[row, width - len(kept) :] = kept

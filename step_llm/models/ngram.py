@@ -1,7 +1,7 @@
 """n-gram language models: the next token's probability from counts of the tokens before it.
 
-A text is a list of token ids without BOS and EOS; each is counted as BOS … BOS x₁ … x_N EOS, with
-n − 1 times BOS. Letters: n order, V vocabulary, c count.
+A text is a list of token ids without BOS and EOS, which begin and end it; each is counted as
+BOS … BOS x₁ … x_N EOS, with n − 1 times BOS. Letters: n order, V vocabulary, c count.
 """
 
 from __future__ import annotations
@@ -12,30 +12,46 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID
-
 __all__ = ["AddK", "KneserNey", "NGram"]
 
 
 class NGram:
     """What both kinds share: counting, and probabilities of texts.
 
-    The tokens that may come are all ids but PAD and BOS.
+    The tokens that may come are all ids but those of padding and BOS.
 
     Args:
         texts: lists of ids to learn from.
         order: n; a token depends on the n − 1 before it. 1 is a unigram model.
         vocab_size: V.
+        bos_id, eos_id: of the tokens that begin and end a text.
+        pad_id: of padding.
 
     Raises:
-        ValueError: an order below 1, no text, or an id outside the vocabulary or that cannot come.
+        ValueError: an order below 1, no text, an id outside the vocabulary or that cannot come, or
+            bos_id, eos_id and pad_id that are not three ids of the vocabulary.
     """
 
-    def __init__(self, texts: Iterable[Sequence[int]], order: int, vocab_size: int):
+    def __init__(
+        self,
+        texts: Iterable[Sequence[int]],
+        order: int,
+        vocab_size: int,
+        bos_id: int = 1,
+        eos_id: int = 2,
+        pad_id: int = 0,
+    ):
         if order < 1:
             raise ValueError(f"order is {order}; expected at least 1")
+        special = {bos_id, eos_id, pad_id}
+        if len(special) < 3 or min(special) < 0 or max(special) >= vocab_size:
+            raise ValueError(
+                f"bos_id is {bos_id}, eos_id {eos_id} and pad_id {pad_id}; expected three "
+                f"different ids in 0 … {vocab_size - 1}"
+            )
         self.order = order
         self.vocab_size = vocab_size
+        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
         # The number of tokens that may come.
         self.choices = vocab_size - 2
         # For each context length 0 … n − 1: context: {token: count}.
@@ -53,7 +69,7 @@ class NGram:
         """p(token | context); of the context the last n − 1 tokens count.
 
         Raises:
-            ValueError: an id outside the vocabulary, or PAD or BOS as the token.
+            ValueError: an id outside the vocabulary, or padding or BOS as the token.
         """
         context = tuple(int(other) for other in context)
         self._check([token])
@@ -88,11 +104,11 @@ class NGram:
         """
         rows = np.full((len(prefixes), self.vocab_size), -np.inf)
         for row, prefix in zip(rows, prefixes):
-            context = ((BOS_ID,) * (self.order - 1) + tuple(int(token) for token in prefix))[
+            context = ((self.bos_id,) * (self.order - 1) + tuple(int(token) for token in prefix))[
                 len(prefix) :
             ]
             for token in range(self.vocab_size):
-                if token not in (PAD_ID, BOS_ID):
+                if token not in (self.pad_id, self.bos_id):
                     p = self._probability(token, context)
                     row[token] = math.log(p) if p > 0.0 else -math.inf
         return rows
@@ -104,16 +120,16 @@ class NGram:
         """Each token of a text with the n − 1 before it."""
         text = [int(token) for token in text]
         self._check(text)
-        padded = (BOS_ID,) * (self.order - 1) + (*text, EOS_ID)
+        padded = (self.bos_id,) * (self.order - 1) + (*text, self.eos_id)
         for place in range(len(text) + 1):
             yield padded[place : place + self.order - 1], padded[place + self.order - 1]
 
     def _check(self, tokens):
         for token in tokens:
-            if not 0 <= token < self.vocab_size or token in (PAD_ID, BOS_ID):
+            if not 0 <= token < self.vocab_size or token in (self.pad_id, self.bos_id):
                 raise ValueError(
                     f"token id {token} cannot come; expected 0 … {self.vocab_size - 1} without "
-                    f"{PAD_ID} (padding) and {BOS_ID} (begin)"
+                    f"{self.pad_id} (padding) and {self.bos_id} (begin)"
                 )
 
     def _probability(self, token, context):
@@ -126,7 +142,7 @@ class AddK(NGram):
     Formula: p(w | h) = (c(h w) + k) / (c(h) + k · V′), V′ the number of tokens that may come.
 
     Args:
-        texts, order, vocab_size: see ``NGram``.
+        texts, order, vocab_size, bos_id, eos_id, pad_id: see ``NGram``.
         k: 1 is Laplace's rule; 0 gives the shares as they are counted.
 
     Raises:
@@ -135,10 +151,19 @@ class AddK(NGram):
     Source: Lidstone 1920; Jurafsky and Martin, "Speech and Language Processing", chapter 3.
     """
 
-    def __init__(self, texts, order: int, vocab_size: int, k: float = 1.0):
+    def __init__(
+        self,
+        texts,
+        order: int,
+        vocab_size: int,
+        k: float = 1.0,
+        bos_id: int = 1,
+        eos_id: int = 2,
+        pad_id: int = 0,
+    ):
         if not k >= 0.0:
             raise ValueError(f"k is {k}; expected at least 0")
-        super().__init__(texts, order, vocab_size)
+        super().__init__(texts, order, vocab_size, bos_id, eos_id, pad_id)
         self.k = k
 
     def _probability(self, token, context):
@@ -159,7 +184,7 @@ class KneserNey(NGram):
     word it is improbable. That is what counting kinds sees.
 
     Args:
-        texts, order, vocab_size: see ``NGram``.
+        texts, order, vocab_size, bos_id, eos_id, pad_id: see ``NGram``.
         discount: d in (0, 1), taken from every count.
         unigram_discount: d of the unigrams; None is ``discount``. With 0 a token that was never
             seen is impossible.
@@ -178,6 +203,9 @@ class KneserNey(NGram):
         vocab_size: int,
         discount: float = 0.75,
         unigram_discount: float | None = None,
+        bos_id: int = 1,
+        eos_id: int = 2,
+        pad_id: int = 0,
     ):
         if unigram_discount is None:
             unigram_discount = discount
@@ -186,7 +214,7 @@ class KneserNey(NGram):
                 f"discount is {discount} and unigram_discount {unigram_discount}; expected (0, 1) "
                 "and [0, 1)"
             )
-        super().__init__(texts, order, vocab_size)
+        super().__init__(texts, order, vocab_size, bos_id, eos_id, pad_id)
         self.discount = discount
         self.unigram_discount = unigram_discount
         # From the longest down: how many different tokens stand before each shorter n-gram.

@@ -28,8 +28,13 @@ ARCHITECTURES = {
     "bert_classification": (BertConfig, BertForClassification),
     "vit": (ViTConfig, ViT),
 }
-# What a class takes beside the configuration; the model has each as an attribute.
-_FURTHER = {"bert_classification": ("num_classes",)}
+# What a class takes beside the configuration, with what it was before checkpoints named it (None:
+# they always did). The model has each as an attribute.
+_FURTHER = {
+    "bert_classification": {"num_classes": None},
+    "neural_lm": {"pad_id": 0, "bos_id": 1},
+    **{name: {"pad_id": 0} for name in ("transformer", *CELLS, "gpt")},
+}
 
 
 def architecture_of(model) -> str:
@@ -45,7 +50,7 @@ def architecture_of(model) -> str:
 def describe(model) -> dict:
     """A model's architecture and sizes, for JSON; ``build`` makes an equal model of it."""
     name = architecture_of(model)
-    further = {field: getattr(model, field) for field in _FURTHER.get(name, ())}
+    further = {field: getattr(model, field) for field in _FURTHER.get(name, {})}
     return {"arch": name, **model.config.to_dict(), **further}
 
 
@@ -63,9 +68,13 @@ def build(fields: dict):
             f"its architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)} "
             "(make the model yourself, and read its weights with load_weights)"
         )
-    missing = [field for field in _FURTHER.get(name, ()) if field not in fields]
-    if missing:
-        raise ValueError(f"the configuration is incomplete: {', '.join(missing)} is missing")
-    further = {field: fields.pop(field) for field in _FURTHER.get(name, ())}
+    further = {}
+    for field, default in _FURTHER.get(name, {}).items():
+        value = fields.pop(field, default)
+        if value is None:
+            raise ValueError(f"the configuration is incomplete: {field} is missing")
+        if type(value) is not int:
+            raise ValueError(f"{field} is {value!r}; expected a whole number")
+        further[field] = value
     config_class, model_class = ARCHITECTURES[name]
     return model_class(config_class.from_dict(fields), **further)

@@ -21,7 +21,7 @@ def label_smoothed_cross_entropy(
         logits: (B, T, V); of half precision, they are converted to float32 first.
         labels: (B, T) integer ids.
         label_smoothing: ε in [0, 1); 0 gives plain cross-entropy.
-        pad_id: labels with this id do not count.
+        pad_id: labels with this id do not count; it may be one that no token has, such as −1.
 
     Returns:
         the sum of the loss in nats, and the number of real tokens, both float32 scalars.
@@ -39,8 +39,11 @@ def label_smoothed_cross_entropy(
     # log_softmax and gather, not ops.cross_entropy: a tenth of its time on the CPU.
     log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)  # (B·T, V)
     labels = labels.reshape((rows, 1))
-    loss = -ops.gather_elements(log_p, 1, labels).reshape((rows,))
+    is_real = ops.not_equal(labels, pad_id)
+    # pad_id need not be a place in log_p; what is found at 0 instead is multiplied by 0 below.
+    places = ops.where(is_real, labels, ops.zeros_like(labels))
+    loss = -ops.gather_elements(log_p, 1, places).reshape((rows,))
     if label_smoothing > 0.0:
         loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
-    real = ops.cast(ops.not_equal(labels, pad_id).reshape((rows,)), logits.dtype)
+    real = ops.cast(is_real.reshape((rows,)), logits.dtype)
     return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)

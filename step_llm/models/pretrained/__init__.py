@@ -1,0 +1,10 @@
+"""Real weights: GPT-2, BERT and ViT from the folders that Hugging Face's transformers writes.
+
+``folder`` reads the weights and ``tokenizer`` the tokenizer. What is particular to a family of
+models stands in a module of its own; ``families`` lists them.
+"""
+
+from step_llm.models.pretrained.folder import from_pretrained
+from step_llm.models.pretrained.tokenizer import tokenizer_from_pretrained
+
+__all__ = ["from_pretrained", "tokenizer_from_pretrained"]

@@ -1,0 +1,226 @@
+"""Reading a folder in Hugging Face's layout: first what it says, then what it holds, then weights.
+
+Nothing is built before config.json's fields are known to be right and every tensor that they ask
+for is known to be in the file, in its shape.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from mindspore import Tensor, nn
+from safetensors import SafetensorError, safe_open
+
+from step_llm.models.pretrained.families import FAMILIES
+from step_llm.models.pretrained.family import Family
+from step_llm.models.pretrained.fields import read_fields, shown, text, texts
+from step_llm.models.weights import CheckpointError, match_tensors, read_json, read_tensors
+
+__all__ = ["Description", "from_pretrained", "read_description"]
+
+_WEIGHTS = "model.safetensors"
+# What other programs write: pickles, which run whatever code their maker put in, and TensorFlow's.
+_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+# What stands in every config.json, whatever the family.
+_COMMON = {"model_type": text(), "architectures": texts(), "tokenizer_class": text()}
+
+
+class Description(NamedTuple):
+    """What config.json says of a folder.
+
+    Args:
+        path: of config.json.
+        family: of the model.
+        classes: the classes of transformers that it names.
+        tokenizer_class: the one that it names, or None.
+        fields: all that it says, not yet checked.
+    """
+
+    path: Path
+    family: Family
+    classes: tuple
+    tokenizer_class: str | None
+    fields: dict
+
+    def read(self, table: dict) -> dict:
+        """The values of some fields; see ``read_fields``.
+
+        Raises:
+            CheckpointError: a field that is missing, of another type or out of range.
+        """
+        try:
+            return read_fields(self.fields, table)
+        except ValueError as error:
+            raise CheckpointError(f"{self.path}: {error}") from error
+
+
+class _Stored(NamedTuple):
+    """A tensor in the file: its name there, and its shape."""
+
+    name: str
+    shape: tuple
+
+
+def from_pretrained(folder: str | Path) -> nn.Cell:
+    """Read a GPT-2, BERT or ViT model from a folder in Hugging Face's layout.
+
+    Args:
+        folder: holds ``config.json`` and ``model.safetensors``.
+
+    Returns:
+        the model, with dropout off: a ``GPT`` for GPT2LMHeadModel and GPT2Model; for BertModel a
+        ``Bert``, else with the heads that config.json names or that the file holds
+        ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; a ``ViT`` for
+        ViTForImageClassification. The ``pad_id`` is config.json's "pad_token_id"; −1, which no
+        token has, where it names none.
+
+    Raises:
+        CheckpointError: a file that is missing or damaged, weights as a pickle only (which would
+            run whatever code it holds), another architecture, a field of config.json that is
+            missing, of another type or out of range, a setting that this library has not, or
+            tensors that are missing, unexpected or of another shape, every one named.
+
+    Source of the layouts: github.com/huggingface/transformers, ``modeling_gpt2.py``,
+    ``modeling_bert.py``, ``modeling_vit.py``.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    family = description.family
+    fields = description.read(family.fields)
+    _check_weights(folder)
+    path = folder / _WEIGHTS
+    stored = _stored_tensors(path, family)
+    for name, field in family.fields.items():
+        if field.is_depth and fields[name] > len(stored):
+            raise CheckpointError(
+                f"{description.path}: {name} is {shown(fields[name])}, but {_WEIGHTS} holds "
+                f"{len(stored)} tensors, fewer than one for each layer"
+            )
+    prefix = family.prefix if any(name.startswith(family.prefix) for name in stored) else ""
+    try:
+        plan = family.plan(fields, prefix, tuple(stored), description.classes)
+    except ValueError as error:
+        raise CheckpointError(f"{description.path}: {error}") from error
+    copies = _copies(stored, family)
+    wanted = {source.name: source for source in plan.sources.values()}
+    found = {name: tensor for name, tensor in stored.items() if name not in copies}
+    if not set(wanted) & set(found):
+        raise CheckpointError(
+            f"{path} holds no tensor of a {description.fields['model_type']} model, but for "
+            f"example {min(found, default='none at all')}; expected the weights that belong to "
+            "config.json"
+        )
+    match_tensors(path, found, wanted, shown=None)
+    tensors = _values(path, stored, copies)
+    model = plan.make()
+    weights = dict(model.parameters_and_names())
+    for name, source in plan.sources.items():
+        parameter = weights[name]
+        parameter.set_data(Tensor(source.value(tensors[source.name], tuple(parameter.shape))))
+    model.set_train(False)
+    return model
+
+
+def read_description(folder: Path) -> Description:
+    """What a folder's config.json says, and which family that is.
+
+    Raises:
+        CheckpointError: no such folder or file, a damaged one, or another architecture.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{folder} holds no config.json; expected a folder of transformers")
+    try:
+        fields = read_json(path)
+        common = read_fields(fields, _COMMON)
+    # Lists in lists in lists … end in a RecursionError.
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
+    model_type = common["model_type"]
+    if model_type not in FAMILIES:
+        raise CheckpointError(
+            f"{path} describes a model of type {shown(model_type)}; expected one of "
+            f"{', '.join(FAMILIES)}"
+        )
+    family = FAMILIES[model_type]
+    classes = tuple(common["architectures"] or ())
+    for name in classes:
+        if name not in family.classes:
+            raise CheckpointError(
+                f"{path} describes a {name}; expected one of {', '.join(family.classes)}"
+            )
+    return Description(path, family, classes, common["tokenizer_class"], fields)
+
+
+def _check_weights(folder):
+    if (folder / _WEIGHTS).is_file():
+        return
+    if (folder / f"{_WEIGHTS}.index.json").is_file():
+        raise CheckpointError(
+            f"the weights in {folder} are split over several files; expected one {_WEIGHTS}"
+        )
+    others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
+    if others:
+        raise CheckpointError(
+            f"{folder} holds {others[0]}, but no {_WEIGHTS}. Pickles are not read, because they "
+            f"run whatever code is in them: take the {_WEIGHTS} of the same model, or let "
+            "transformers write one with save_pretrained"
+        )
+    raise CheckpointError(f"{folder} holds no {_WEIGHTS}")
+
+
+def _stored_tensors(path, family):
+    """The file's tensors by their present names, without buffers; no number is read yet."""
+    stored = {}
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            names = file.keys()
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
+    for old, shape in shapes.items():
+        if not old.isprintable():
+            raise CheckpointError(f"{path} holds {old!r}; expected names that can be printed")
+        name = old
+        for pattern, new in family.old_names.items():
+            name = re.sub(pattern, new, name)
+        if re.search(family.ignored, name):
+            continue
+        if name in stored:
+            raise CheckpointError(
+                f"{path} holds both {stored[name].name} and {old}; expected one of them"
+            )
+        stored[name] = _Stored(old, shape)
+    return stored
+
+
+def _copies(stored, family):
+    """Those tensors that are there a second time, each with its original."""
+    copies = {}
+    for copy, ending in family.copies.items():
+        original = next((name for name in stored if name.endswith(ending)), None)
+        if copy in stored and original is not None:
+            copies[copy] = original
+    return copies
+
+
+def _values(path, stored, copies):
+    """The numbers of all tensors, by their present names; copies are checked and left out."""
+    tensors = read_tensors(path)
+    values = {name: tensors[tensor.name] for name, tensor in stored.items()}
+    for name, tensor in values.items():
+        if tensor.dtype.kind != "f":
+            raise CheckpointError(f"{path}: {name} holds {tensor.dtype}; expected float numbers")
+        if not np.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} has values that are not finite")
+    for copy, original in copies.items():
+        if not np.array_equal(values.pop(copy), values[original]):
+            raise CheckpointError(
+                f"{path}: {copy} differs from {original}; only models that tie them are supported"
+            )
+    return values
