@@ -20,7 +20,7 @@ _FREE = ("command", "device", "epochs", "out", "resume", "task")
 
 def run(options):
     folder = Path(options.folder)
-    if not (folder.is_dir() and read_run(folder)):
+    if "last" not in read_run(folder):
         raise CheckpointError(
             f"{folder} holds no training run; expected a folder that `step_llm train --out` has "
             "made"

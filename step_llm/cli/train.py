@@ -23,7 +23,7 @@ TRANSLATORS = ("transformer", *CELLS)
 def run(options):
     group, say = begin(options.device)
     out = Path(options.out)
-    if out.is_dir() and read_run(out):
+    if "last" in read_run(out):
         if not options.resume:
             raise ValueError(
                 f"{out} already holds a training run; go on with it by `python -m step_llm resume "
