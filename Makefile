@@ -6,6 +6,8 @@
 #   make setup       the environment alone              PYTHON=3.11 or PYTHON=/path/to/python
 #   make notebooks   run the lessons from top to bottom and store their outputs   NOTEBOOKS='…'
 #   make figures     draw the lessons' diagrams again
+#   make test-lessons   the notebooks alone             LESSONS='notebooks/02_attention.ipynb'
+#   make test-library   every check but the notebooks
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'
 #   make test-oldest the unit tests with the oldest supported versions: Python 3.9, MindSpore 2.7.0
 #   make test-golden the golden values of the tests, computed again with PyTorch and transformers
@@ -30,26 +32,31 @@ CHECK_FLAGS ?=
 
 PY := .venv/bin/python
 NOTEBOOKS ?=
+LESSONS ?= notebooks
+# A value as one word of the shell, whatever is in it: a folder may be called «Ada's», or worse.
+quote = '$(subst ','\'',$(1))'
 # Processes that share the tests, a file each; one needs up to 3 GiB of memory.
 WORKERS = -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
-# Every cell of every notebook is run, in quick mode, and its output compared with the stored one.
-NBVAL := --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg notebooks
+# Every cell of every notebook is run, in quick mode, and its output compared with the stored one. The
+# notebooks come first: they take minutes each, and what is short fills the gaps at the end.
+NBVAL = --nbval --nbval-current-env --nbval-sanitize-with notebooks/sanitize.cfg $(LESSONS)
 # Lesson 05 takes the real Multi30k where a mirror of it is at hand, else the embedded corpus.
 MULTI30K_MIRROR ?= $(abspath $(wildcard ../shared/multi30k))
-QUICK = STEP_LLM_QUICK=1 JUPYTER_PREFER_ENV_PATH=1 MULTI30K_MIRROR='$(MULTI30K_MIRROR)'
+GOLDEN = PYTHON=$(call quote,$(GOLDEN_PYTHON)) TORCH_PIP_FLAGS=$(call quote,$(TORCH_PIP_FLAGS))
+QUICK = STEP_LLM_QUICK=1 JUPYTER_PREFER_ENV_PATH=1 MULTI30K_MIRROR=$(call quote,$(MULTI30K_MIRROR))
 
 # Root gets no browser (browsers refuse root, and containers have none), nor does a Linux without a screen.
 ROOT_FLAGS = $(shell [ "$$(id -u)" != 0 ] || echo --allow-root --no-browser)
 SCREEN_FLAGS = $(shell [ "$$(uname)" != Linux ] || [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || echo --no-browser)
 
 .PHONY: help setup environment lab notebooks figures bench translate check-device clean
-.PHONY: test test-unit test-oldest test-golden test-browser
+.PHONY: test test-lessons test-library test-unit test-oldest test-golden test-browser
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 environment:
-	@PYTHON='$(PYTHON)' MINDSPORE='$(MINDSPORE)' tools/setup.sh
+	@PYTHON=$(call quote,$(PYTHON)) MINDSPORE=$(call quote,$(MINDSPORE)) tools/setup.sh
 
 setup: environment
 	@echo "The environment .venv is ready: make lab opens the course."
@@ -58,11 +65,18 @@ lab: environment
 	@mkdir -p notebooks
 	@echo "Starting JupyterLab. Stop it with Ctrl-C. Without a browser, open the address with ?token= below."
 	@JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --port=$(PORT) $(sort $(ROOT_FLAGS) $(SCREEN_FLAGS)) \
-		--ServerApp.root_dir='$(CURDIR)' --LabApp.default_url=/lab/tree/notebooks $(LAB_FLAGS)
+		--ServerApp.root_dir=$(call quote,$(CURDIR)) --LabApp.default_url=/lab/tree/notebooks $(LAB_FLAGS)
 
 test: environment
 	$(PY) -m ruff check .
-	$(QUICK) $(PY) -m pytest tests $(NBVAL) $(WORKERS) $(PYTEST_FLAGS)
+	$(QUICK) $(PY) -m pytest $(NBVAL) tests $(WORKERS) $(PYTEST_FLAGS)
+
+test-lessons: environment
+	$(QUICK) $(PY) -m pytest $(NBVAL) tests/test_notebooks.py $(WORKERS) $(PYTEST_FLAGS)
+
+test-library: environment
+	$(PY) -m ruff check .
+	$(PY) -m pytest tests $(WORKERS) $(PYTEST_FLAGS)
 
 notebooks: environment
 	$(PY) tools/notebooks.py $(NOTEBOOKS)
@@ -76,7 +90,7 @@ test-browser: environment
 
 # Keep the machine quiet meanwhile: another busy program slows both sides, and not in equal parts.
 bench: environment
-	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
+	@$(GOLDEN) tools/setup.sh golden
 	$(PY) benchmarks/speed.py $(BENCH_FLAGS)
 	$(PY) benchmarks/readme.py
 
@@ -84,13 +98,13 @@ test-unit: environment
 	$(PY) -m pytest tests -m 'not slow' $(WORKERS) $(PYTEST_FLAGS)
 
 test-oldest:
-	@PYTHON='$(PYTHON39)' tools/setup.sh oldest
+	@PYTHON=$(call quote,$(PYTHON39)) tools/setup.sh oldest
 	.venv-oldest/bin/python -m pytest tests -m 'not slow' $(WORKERS) $(PYTEST_FLAGS)
 
 # PyTorch lives apart: nothing in the course needs it, and its CUDA build is never taken. Where pip's usual
 # source has no CPU build, PyTorch's own index is asked; TORCH_PIP_FLAGS='--index-url …' names another.
 test-golden:
-	@PYTHON='$(GOLDEN_PYTHON)' TORCH_PIP_FLAGS='$(TORCH_PIP_FLAGS)' tools/setup.sh golden
+	@$(GOLDEN) tools/setup.sh golden
 	.venv-golden/bin/python tests/golden/make_golden.py --check
 	.venv-golden/bin/python tests/golden/make_recurrent.py --check
 	.venv-golden/bin/python tests/golden/make_huggingface.py --check

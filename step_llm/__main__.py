@@ -1,4 +1,4 @@
-"""``python -m step_llm``: fetch, train, evaluate, translate, info, check, demo."""
+"""``python -m step_llm``: fetch, train, resume, evaluate, translate, info, check, demo."""
 
 import os
 import sys

@@ -7,8 +7,10 @@ are found before that are made within this process. One run of two epochs serves
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,6 +23,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from step_llm.cli import commands as cli
+from step_llm.cli import evaluate, resume, train, translate
+from step_llm.cli.parser import make_parser
 from step_llm.data.batches import encode_pairs
 from step_llm.data.corpus import read_parallel
 from step_llm.data.vocabulary import train_tokenizers
@@ -116,8 +120,12 @@ def run(corpus, tmp_path):
     size = len(tokenizers.source)
     config = TransformerConfig.preset("tiny", size, size, tied_embeddings="all")
     fields = dataclasses.asdict(TrainingConfig(batch_tokens=200, buckets=(12, 64)))
-    notes = {"corpus": str(corpus), "source": "de", "target": "en", "vocab_size": 300}
-    state = {"training": {"step": 7, "history": []}, "config": fields, "notes": notes}
+    notes = {
+        "corpus": str(corpus), "source": "de", "target": "en",
+        "preset": "tiny", "tokens": "bpe", "vocab_size": 300,
+    }  # fmt: skip
+    stands = {"step": 7, "epoch": 0, "batch": 7, "seconds": 1.0, "history": [], "skipped": 0}
+    state = {"training": stands, "config": fields, "notes": notes}
     folder = tmp_path / "run" / "checkpoints" / "step-0000007"
     save_checkpoint(folder, Transformer(config), tokenizers, state=state)
     write_run(tmp_path / "run", dict.fromkeys(("last", "best"), "checkpoints/step-0000007"))
@@ -143,7 +151,8 @@ def test_train_tells_what_it_does(trained):
     assert "val: 15 sentence pairs\n" in printed
     assert f"{per_epoch(out)} batches an epoch in 1 shapes" in printed
     assert printed.count("validation BLEU") == 3  # two epochs and the average
-    assert printed.endswith(f"done: {out}, best checkpoint {read_run(out)['best']}\n")
+    assert f"\ndone: {out}, best checkpoint {read_run(out)['best']}\n" in printed
+    assert printed.endswith(f"\nnext: python -m step_llm evaluate {out}\n")
     assert (out / "history.png").read_bytes().startswith(PNG)
     assert [entry["step"] for entry in entries(out)] == list(range(1, 2 * per_epoch(out) + 1))
     assert entries(out)[-1]["loss"] < entries(out)[0]["loss"] - 1.0
@@ -212,10 +221,13 @@ def test_a_recurrent_translator_from_training_to_translation(corpus, tmp_path, c
     fields = json.loads((find_checkpoint(out) / "config.json").read_text(encoding="utf-8"))
     assert (fields["arch"], fields["cell"], fields["has_attention"]) == ("lstm", "lstm", False)
     again = ("train", "--corpus", corpus, "--out", out, "--resume")
-    assert "--attention is True, but the run" in mistake(capsys, *again, "--attention")
-    assert "--arch is gru, but the run in" in mistake(capsys, *again, "--arch", "gru")
-    assert "--preset small has sizes (512, 1)" in mistake(capsys, *again, "--preset", "small")
-    assert "--norm has no meaning with --arch lstm" in mistake(capsys, *again, "--norm", "pre")
+    for option, told in (
+        (("--attention",), "--attention is True, but the run in {} stores False; "),
+        (("--arch", "gru"), "--arch is gru, but the run in {} stores lstm; "),
+        (("--preset", "small"), "--preset is small, but the run in {} stores tiny; "),
+        (("--norm", "pre"), "--norm is pre, but the run in {} stores none; "),
+    ):
+        assert told.format(out) in mistake(capsys, *again, *option)
     assert cli.main(["info", str(out)]) == 0
     assert "\nlstm, " in capsys.readouterr().out
     result = json.loads(succeeded("evaluate", out, "--json", "--beam", "2"))
@@ -297,7 +309,7 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_been(trained, corpu
     printed = killed(out, corpus, finished_step(per_epoch(uninterrupted) + 2))
     assert f"going on after step {int(saved.name[-7:])}\n" in printed
     saved = find_checkpoint(out, "last")
-    printed = succeeded("train", "--corpus", corpus, "--out", out, "--resume")
+    printed = succeeded("resume", out)
     assert f"going on after step {int(saved.name[-7:])}\n" in printed
 
     steps = entries(out)
@@ -349,14 +361,16 @@ def test_help_is_complete_and_imports_no_mindspore():
         "import contextlib, io, json, sys\n"
         "from step_llm.cli import commands as cli\n"
         "texts = {}\n"
-        "for name in ('', 'fetch', 'train', 'evaluate', 'translate', 'info', 'check', 'demo'):\n"
+        "for name in ('', 'fetch', 'train', 'resume', 'evaluate', 'translate', 'info', 'check',\n"
+        "             'demo'):\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as text:\n"
         "        try:\n"
         "            cli.main([*name.split(), '--help'])\n"
         "        except SystemExit as stopped:\n"
         "            assert stopped.code == 0\n"
         "    texts[name] = text.getvalue()\n"
-        "assert not {'mindspore', 'numpy', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'mindspore', 'numpy', 'matplotlib', 'tokenizers', 'step_llm.cli.train'}\n"
+        "assert not heavy & set(sys.modules)\n"
         "print(json.dumps(texts))\n"
     )
     done = subprocess.run(
@@ -376,6 +390,7 @@ def test_help_is_complete_and_imports_no_mindspore():
             "--warmup-steps", "--label-smoothing", "--patience", "--average", "--save-every",
             "--precision", "--accumulate",
         ],
+        "resume": ["--epochs", "--device"],
         "evaluate": ["--corpus", "--split", "--json", *search],
         "translate": ["--show-attention", *search],
         "info": [],
@@ -393,14 +408,46 @@ def test_help_is_complete_and_imports_no_mindspore():
 
 
 @pytest.mark.parametrize(
+    ("option", "module", "table"),
+    [
+        ("arch", "step_llm.cli.train", "TRANSLATORS"),
+        ("preset", "step_llm.models.config", "PRESETS"),
+        ("preset", "step_llm.models.recurrent", "RECURRENT_PRESETS"),
+        ("positions", "step_llm.nn.positions", "POSITION_SCHEMES"),
+        ("precision", "step_llm.training.precision", "PRECISIONS"),
+    ],
+)
+def test_the_help_names_what_there_is_to_choose(option, module, table):
+    """It must not import these modules, so it holds the names once more, in prose."""
+    train = make_parser()._subparsers._group_actions[0].choices["train"]
+    (text,) = (action.help for action in train._actions if action.dest == option)
+    names = re.split(r", | or ", text.split(";")[0].split(": ")[-1])
+    assert tuple(names) == tuple(getattr(importlib.import_module(module), table))
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         ((), "the following arguments are required: COMMAND"),
         (("fly",), "invalid choice: 'fly'"),
         (("train", "--corpus", "mini"), "required: --out"),
         (("train", "--corpus", "mini", "--out", "x", "--epochs", "many"), "invalid int value"),
-        (("train", "--corpus", "mini", "--out", "x", "--norm", "mid"), "invalid choice: 'mid'"),
+        (("train", "--corpus", "mini", "--out", ""), "--out: expected a name, not an empty one"),
+        (("train", "--corpus", " ", "--out", "x"), "--corpus: expected a name"),
         (("evaluate",), "required: DIR"),
+        (("evaluate", ""), "DIR: expected a name"),
+        (("fetch", "--out", ""), "--out: expected a name"),
+        (("resume",), "required: RUN"),
+        (("resume", "a", "--seed", "1"), "unrecognized arguments: --seed 1"),
+        (("translate",), "required: DIR"),
+        (("translate", "a", "--beem", "1", "Satz"), "unrecognized arguments: --beem 1"),
+        (
+            ("translate", "a", "--length-penalty", "nan"),
+            "it is nan; expected a number from 0 to 10",
+        ),
+        (("translate", "a", "--length-penalty", "1e308"), "it is 1e308; expected a number"),
+        (("evaluate", "a", "--length-penalty", "-1"), "it is -1; expected a number from 0 to 10"),
+        (("evaluate", "a", "--length-penalty", "much"), "it is much; expected a number"),
         (("info", "a", "b"), "unrecognized arguments: b"),
     ],
 )
@@ -421,6 +468,13 @@ def test_wrong_usage_is_one_line(capfd, arguments, words):
         (("--vocab-size", 10), "vocab_size is 10; expected at least"),
         (("--patience", -1), "patience is -1"),
         (("--source", "fr"), "train.fr"),
+        (("--arch", "tree"), "--arch is 'tree'; expected one of transformer, rnn, lstm, gru"),
+        (("--arch", "gpt"), "--arch is 'gpt'; expected one of transformer, rnn"),
+        (("--preset", "huge"), "preset is 'huge'; expected one of tiny, small, base"),
+        (("--tokens", "syllable"), "'syllable'"),
+        (("--positions", "none"), "positions is 'none'; expected one of sinusoidal, learned"),
+        (("--norm", "mid"), "norm is 'mid'; expected one of post, pre"),
+        (("--precision", "int8"), "precision is 'int8'; expected one of float32"),
         (("--device", "TPU"), "--device is 'TPU'; expected CPU, GPU or Ascend"),
     ],
 )
@@ -460,33 +514,125 @@ def test_a_run_folder_that_cannot_be_made(capfd, corpus, tmp_path):
 def test_a_run_is_never_overwritten(capfd, corpus, run):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     error = mistake(capfd, "train", "--corpus", corpus, "--out", run)
-    assert "already holds a training run; add --resume" in error
+    assert (
+        f"already holds a training run; go on with it by `python -m step_llm resume {run}" in error
+    )
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("option", "stored"),
     [
-        (("--preset", "small"), "--preset small has sizes"),
-        (("--dropout", 0.3), "--dropout is 0.3, but the run in"),
-        (("--norm", "pre"), "--norm is pre"),
-        (("--positions", "rotary"), "started with sinusoidal"),
-        (("--tokens", "word"), "--tokens is word"),
-        (("--vocab-size", 77), "--vocab-size is 77"),
-        (("--batch-tokens", 300), "--batch-tokens is 300"),
-        (("--peak-learning-rate", 1e-2), "--peak-learning-rate is 0.01"),
-        (("--warmup-steps", 5), "--warmup-steps is 5"),
-        (("--label-smoothing", 0.2), "--label-smoothing is 0.2"),
-        (("--save-every", 3), "--save-every is 3"),
-        (("--arch", "lstm"), "--arch is lstm, but the run in"),
-        (("--no-attention",), "--attention has no meaning with --arch transformer"),
+        (("--preset", "small"), "tiny"),
+        (("--dropout", 0.3), 0.1),
+        (("--norm", "pre"), "post"),
+        (("--positions", "rotary"), "sinusoidal"),
+        (("--tokens", "word"), "bpe"),
+        (("--vocab-size", 77), 300),
+        (("--batch-tokens", 300), 200),
+        (("--peak-learning-rate", 0.01), None),
+        (("--warmup-steps", 5), 400),
+        (("--label-smoothing", 0.2), 0.1),
+        (("--save-every", 3), 200),
+        (("--seed", 5), 0),
+        (("--source", "fr"), "de"),
+        (("--precision", "float16"), "float32"),
+        (("--arch", "lstm"), "transformer"),
+        (("--attention",), "none"),
     ],
 )
-def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, options, words):
-    command = ("train", "--corpus", corpus, "--out", run, "--resume")
-    error = mistake(capfd, *command, *options)
+def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, option, stored):
+    error = mistake(capfd, "train", "--corpus", corpus, "--out", run, "--resume", *option)
+    value = option[1] if option[1:] else True
+    assert (
+        f"{option[0]} is {value}, but the run in {run} stores {stored}; leave the option" in error
+    )
+    assert f"or use `python -m step_llm resume {run}`" in error
+
+
+@pytest.fixture
+def jobs(monkeypatch):
+    """In place of training: the jobs that would have been carried out."""
+    done = []
+    for module in (train, resume):
+        monkeypatch.setattr(module, "carry_out", lambda job, *rest: done.append((job, *rest)))
+    return done
+
+
+@pytest.fixture
+def french(corpus, run):
+    """The run as one from French to English, with a seed of its own."""
+    path = find_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state["notes"]["source"] = "fr"
+    state["config"].update(seed=7, epochs=3)
+    path.write_text(json.dumps(state), encoding="utf-8")
+    for split in ("train", "val"):
+        shutil.copy(corpus / f"{split}.de", corpus / f"{split}.fr")
+    yield run
+    for split in ("train", "val"):
+        (corpus / f"{split}.fr").unlink()
+
+
+def test_a_run_goes_on_with_its_own_languages_and_seed(french, corpus, jobs):
+    for command in (
+        ("resume", french),
+        ("train", "--corpus", corpus, "--out", french, "--resume"),
+        ("train", "--corpus", corpus, "--out", french, "--resume", "--source", "fr", "--seed", 7),
+    ):
+        assert cli.main([str(word) for word in command]) == 0
+        job, folder = jobs.pop()[:2]
+        assert folder == french
+        assert (job.notes["source"], job.notes["target"]) == ("fr", "en")
+        assert job.text.name == str(corpus / "train")
+        assert (job.config.seed, job.config.epochs, job.config.batch_tokens) == (7, 3, 200)
+
+
+def test_what_resume_may_change(capfd, french, corpus, jobs):
+    assert cli.main(["resume", str(french), "--epochs", "9"]) == 0
+    assert jobs.pop()[0].config.epochs == 9
+    assert "epochs is 0; expected at least 1" in mistake(capfd, "resume", french, "--epochs", 0)
+    error = mistake(capfd, "train", "--corpus", corpus, "--out", french, "--resume", "--seed", 8)
+    assert f"--seed is 8, but the run in {french} stores 7" in error
+    assert not jobs
+
+
+def test_a_corpus_folder_may_have_moved(french, corpus, jobs, tmp_path):
+    moved = shutil.copytree(corpus, tmp_path / "moved")
+    command = ["train", "--corpus", str(moved), "--out", str(french), "--resume"]
+    assert cli.main(command) == 0
+    assert jobs.pop()[0].notes["corpus"] == str(moved)
+
+
+def test_a_relative_corpus_is_found_from_another_folder(corpus, jobs, tmp_path, monkeypatch):
+    monkeypatch.chdir(corpus.parent)
+    command = ["train", "--corpus", corpus.name, "--out", str(tmp_path / "run")]
+    assert cli.main([*command, "--vocab-size", "300"]) == 0
+    assert jobs.pop()[0].notes["corpus"] == str(corpus)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"config": None}, "state.json"),
+        ({"config": {"colour": 3}}, "colour"),
+        ({"config": {"epochs": 0}}, "epochs is 0; expected at least 1"),
+        ({"notes": []}, "state.json"),
+        ({"notes": {}}, "does not name its corpus; go on with `python -m step_llm train"),
+    ],
+)
+def test_a_state_that_does_not_say_how_to_go_on(capfd, run, change, words):
+    path = find_checkpoint(run) / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**state, **change}), encoding="utf-8")
+    error = mistake(capfd, "resume", run)
     assert words in error
-    assert "leave the option out" in error
+    assert str(path.parent) in error
+
+
+def test_only_a_run_goes_on(capfd, run, tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere", find_checkpoint(run)):
+        assert f"{folder} holds no training run; expected" in mistake(capfd, "resume", folder)
 
 
 def test_a_recurrent_model_has_options_of_its_own(capfd, corpus, tmp_path):
@@ -496,12 +642,11 @@ def test_a_recurrent_model_has_options_of_its_own(capfd, corpus, tmp_path):
         assert f"{option[0]} has no meaning with --arch gru; leave the option out" in error
     error = mistake(capfd, *command, "--attention")
     assert "--attention has no meaning with --arch transformer" in error
-    assert "invalid choice: 'tree'" in mistake(capfd, *command, "--arch", "tree")
 
 
-def test_a_resumed_run_keeps_its_corpus(capfd, run):
+def test_a_resumed_run_keeps_its_corpus(capfd, corpus, run):
     error = mistake(capfd, "train", "--corpus", "mini", "--out", run, "--resume")
-    assert "--corpus is mini, but the run in" in error
+    assert f"--corpus is mini, but the run in {run} stores {corpus}" in error
 
 
 def test_a_damaged_checkpoint(capfd, corpus, run):
@@ -510,6 +655,7 @@ def test_a_damaged_checkpoint(capfd, corpus, run):
     for command in (
         ("evaluate", run),
         ("info", run),
+        ("resume", run),
         ("train", "--corpus", corpus, "--out", run, "--resume"),
     ):
         assert "model.safetensors is damaged or truncated" in mistake(capfd, *command)
@@ -524,6 +670,20 @@ def test_a_split_or_search_that_cannot_be(capfd, run):
     picture = ("--show-attention", "a.png")
     assert "exactly one" in mistake(capfd, "translate", run, *picture)
     assert "exactly one" in mistake(capfd, "translate", run, "Ein Hund.", "Zwei Hunde.", *picture)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["DIR --beam 1 a b", "DIR a --beam 1 b", "DIR a b --beam 1", "--beam 1 DIR a b"],
+)
+def test_sentences_and_options_in_any_order(words):
+    options = make_parser().parse_args(["translate", *words.split()])
+    assert (options.folder, options.beam, options.sentences) == ("DIR", 1, ["a", "b"])
+
+
+def test_a_closed_standard_input(capfd, run, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of `<&-`
+    assert "standard input is closed; give the sentences" in mistake(capfd, "translate", run)
 
 
 def test_a_device_that_is_not_there(run):
@@ -566,17 +726,15 @@ def test_fetching_from_a_mirror_that_lacks_the_files(offline, capfd):
 
 def test_demo_takes_the_embedded_corpus_where_nothing_can_be_fetched(offline, capfd, monkeypatch):
     done = []
-    for name in ("train", "evaluate", "translate"):
-        monkeypatch.setattr(
-            cli, f"_{name}", lambda options, name=name: done.append((name, options))
-        )
+    for module in (train, evaluate, translate):
+        monkeypatch.setattr(module, "run", lambda options: done.append((options.command, options)))
     mirror, out = str(offline / "mirror"), str(offline / "run")
     assert cli.main(["demo", "--mirror", mirror, "--out", out]) == 0
     assert [name for name, _ in done] == ["train", "evaluate", "translate"]
-    train, evaluate, translate = (options for _, options in done)
-    assert (train.corpus, train.out, train.resume) == ("mini", out, True)
-    assert (evaluate.folder, evaluate.split) == (out, "test")
-    assert len(translate.sentences) == 3
+    trained, evaluated, translated = (options for _, options in done)
+    assert (trained.corpus, trained.out, trained.resume) == ("mini", out, True)
+    assert (evaluated.folder, evaluated.split) == (out, "test")
+    assert len(translated.sentences) == 3
     assert "the embedded corpus serves instead" in capfd.readouterr().out
 
     done.clear()
@@ -586,8 +744,8 @@ def test_demo_takes_the_embedded_corpus_where_nothing_can_be_fetched(offline, ca
 
 
 def test_demo_stops_at_the_first_command_that_fails(offline, capfd, monkeypatch):
-    monkeypatch.setattr(cli, "_train", lambda options: 2)
-    monkeypatch.setattr(cli, "_evaluate", lambda options: pytest.fail("there is no model"))
+    monkeypatch.setattr(train, "run", lambda options: 2)
+    monkeypatch.setattr(evaluate, "run", lambda options: pytest.fail("there is no model"))
     assert cli.main(["demo", "--corpus", "mini"]) == 2
 
 

@@ -127,6 +127,31 @@ def test_a_group_meets_after_the_choice_and_before_the_first_sum(machine, monkey
         use_device(prepare=alone)
 
 
+@pytest.mark.parametrize("before", ["Ascend", "CPU"])
+def test_mindspore_is_always_told_the_device(monkeypatch, before):
+    """On an image for Ascend, Ascend is current before anybody has set it, and not yet set up."""
+    import mindspore as ms
+
+    told = []
+    monkeypatch.setattr(device, "current_device", lambda: before)
+    monkeypatch.setattr(ms, "set_device", told.append)
+    device._start("Ascend")
+    assert told == ["Ascend"]
+
+
+def test_a_process_that_has_computed_may_keep_its_device_and_not_change_it(monkeypatch):
+    import mindspore as ms
+
+    def too_late(name):
+        raise RuntimeError("The runtime has been initialized")
+
+    monkeypatch.setattr(ms, "set_device", too_late)
+    monkeypatch.setattr(device, "current_device", lambda: "CPU")
+    device._start("CPU")
+    with pytest.raises(RuntimeError, match="has been initialized"):
+        device._start("GPU")
+
+
 def test_probing_never_raises(monkeypatch):
     """Whatever MindSpore does when it is asked: a device that cannot be counted is not there."""
     import mindspore as ms

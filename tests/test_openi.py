@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from step_llm.cli import check, evaluate, fetch, resume, train
 from step_llm.cli import commands as cli
 from step_llm.runtime import openi
 from step_llm.runtime.openi import OpenIError, Task, find_task
@@ -104,7 +105,7 @@ def test_fetch_takes_the_mounted_data_set_as_its_mirror(task, monkeypatch):
         asked.append(command)
         return SimpleNamespace(returncode=0)
 
-    monkeypatch.setattr(cli, "subprocess", SimpleNamespace(run=run))  # c2net needs the real one
+    monkeypatch.setattr(fetch, "subprocess", SimpleNamespace(run=run))  # c2net needs the real one
     assert cli.main(["fetch", "--out", str(task / "texts")]) == 0
     assert asked[0][-2:] == ["--mirror", str(folder)]
     assert cli.main(["fetch", "--mirror", "/elsewhere"]) == 0
@@ -116,17 +117,15 @@ def test_fetch_takes_the_mounted_data_set_as_its_mirror(task, monkeypatch):
 
 def test_commands_read_and_write_in_the_output_folder(task, monkeypatch):
     given = {}
-    for name in ("train", "evaluate", "check"):
-
-        def command(options, name=name):
-            given[name] = options
-
-        monkeypatch.setattr(cli, f"_{name}", command)
+    for module in (train, resume, evaluate, check):
+        monkeypatch.setattr(module, "run", lambda options: given.update({options.command: options}))
     assert cli.main(["train", "--corpus", "mini", "--out", "runs/first"]) == 0
     assert given["train"].out == str(task / "output" / "runs" / "first")
     Path(given["train"].out).mkdir(parents=True)
     assert cli.main(["evaluate", "runs/first"]) == 0
     assert given["evaluate"].folder == given["train"].out
+    assert cli.main(["resume", "runs/first"]) == 0
+    assert given["resume"].folder == given["train"].out
     assert cli.main(["check"]) == 0
     assert given["check"].out == str(task / "output" / "runs" / "check.md")
     assert given["check"].task == Task(task / "dataset", task / "output")

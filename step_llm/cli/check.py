@@ -11,6 +11,7 @@ import platform
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -25,16 +26,15 @@ from step_llm.decoding.decoders import PlainDecoder
 from step_llm.decoding.translator import Translator
 from step_llm.models.config import TransformerConfig
 from step_llm.models.transformer import Transformer
-from step_llm.runtime.device import DeviceChoice
+from step_llm.runtime.device import DeviceChoice, use_device
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.precision import PRECISIONS, refused_operators
 from step_llm.training.recipes import recipe_for
 from step_llm.training.schedule import warmup_learning_rate
 from step_llm.training.step import TrainStep
 
-__all__ = ["Outcome", "Report", "check_device"]
+__all__ = ["Outcome", "Report", "check_device", "run"]
 
-STEPS = 50
 # Matrix units of an NPU or a GPU round more than a CPU does; golden.TOLERANCE is the CPU's.
 _ACCELERATOR_TOLERANCE = 1e-3
 
@@ -76,7 +76,22 @@ class Report:
         return "\n".join(lines) + "\n"
 
 
-def check_device(device: DeviceChoice, steps: int = STEPS, say=print) -> Report:
+def run(options):
+    if options.steps < 2:
+        raise ValueError(f"--steps is {options.steps}; expected at least 2")
+    device = use_device(options.device)
+    print(device, flush=True)
+    report = check_device(device, options.steps, say=lambda line: print(line, flush=True))
+    path = Path(options.out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(report), encoding="utf-8")
+    if options.task:
+        options.task.upload()
+    print(f"\n{report}\nThe report is in {path}; paste it into an issue.")
+    return 0 if report.passed else 1
+
+
+def check_device(device: DeviceChoice, steps: int = 50, say=print) -> Report:
     """Run every part on the device that MindSpore uses now; none keeps the next from running.
 
     Args:
@@ -116,8 +131,6 @@ def check_device(device: DeviceChoice, steps: int = STEPS, say=print) -> Report:
 
 
 def _compare_with_golden_files(tolerance):
-    if not golden.GOLDEN.is_dir():
-        return False, f"there is no {golden.GOLDEN}; run it from a copy of the project"
     worst = {
         f"{case}, {mode}": max(golden.measure(case, kind).values(), key=_nan_last)
         for case in golden.CASES

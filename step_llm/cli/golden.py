@@ -80,26 +80,27 @@ def stack_names(num_layers, norm):
 
 
 # A compiled gradient wants a fixed number of arguments. So every network here takes three float
-# inputs and two masks, None where it has fewer, and returns a tuple.
+# inputs and two masks, whichever of them it has a use for (the others are None), and returns a
+# tuple.
 
 
 class SelfAttention(MultiHeadAttention):
-    def construct(self, x, _, __, mask=None, ___=None):
+    def construct(self, x, two, three, mask, other_mask):
         return super().construct(x, x, x, mask, None, True)
 
 
 class CrossAttention(MultiHeadAttention):
-    def construct(self, query, key, value, mask=None, _=None):
+    def construct(self, query, key, value, mask, other_mask):
         return super().construct(query, key, value, mask, None, True)
 
 
 class GoldenEncoderLayer(EncoderLayer):
-    def construct(self, x, _, __, mask, ___=None):
+    def construct(self, x, two, three, mask, other_mask):
         return super().construct(x, mask)[:1]
 
 
 class GoldenDecoderLayer(DecoderLayer):
-    def construct(self, x, memory, _, self_mask, memory_mask):
+    def construct(self, x, memory, three, self_mask, memory_mask):
         return super().construct(x, memory, self_mask, memory_mask)[:1]
 
 
@@ -124,7 +125,7 @@ class Loss(nn.Cell):
         self.label_smoothing = label_smoothing
         self.pad_id = pad_id
 
-    def construct(self, logits, _, __, ___=None, ____=None):
+    def construct(self, logits, two, three, mask, other_mask):
         total, count = label_smoothed_cross_entropy(
             logits, self.labels, self.label_smoothing, self.pad_id
         )

@@ -10,6 +10,7 @@ import mindspore as ms
 import numpy as np
 
 from step_llm.runtime.device import use_device
+from step_llm.runtime.files import runs_folder
 
 __all__ = ["about", "is_quick", "run_folder"]
 
@@ -37,4 +38,4 @@ def is_quick() -> bool:
 
 def run_folder(name: str) -> Path:
     """Where a lesson keeps a trained model: ``runs/NAME``, or ``runs/NAME-quick`` in quick mode."""
-    return Path(__file__).resolve().parents[2] / "runs" / (f"{name}-quick" if is_quick() else name)
+    return runs_folder() / (f"{name}-quick" if is_quick() else name)

@@ -7,11 +7,10 @@ Nothing is cut and nothing is dropped in silence: what cannot be used is counted
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from step_llm.runtime.files import shipped
+from step_llm.runtime.files import data_folder, shipped
 
 __all__ = ["CORPORA", "DataError", "ParallelText", "corpus_folder", "read_parallel"]
 
@@ -53,13 +52,12 @@ class ParallelText:
 def corpus_folder(name: str) -> Path:
     """The folder of a corpus: "mini", "multi30k", or a path of your own.
 
-    The named ones lie in data/ beside the library, or in the folder that the environment variable
-    STEP_LLM_DATA names.
+    The named ones lie in ``data_folder()``; where that has no "mini", in the library's own files.
     """
     if name not in CORPORA:
         return Path(name)
-    data = os.environ.get("STEP_LLM_DATA") or shipped("data")
-    return Path(data) / name
+    folder = data_folder() / name
+    return shipped("data/mini") if name == "mini" and not folder.is_dir() else folder
 
 
 def read_parallel(

@@ -151,8 +151,12 @@ def _start(name: str) -> None:
     """Make MindSpore take a device; whatever it raises says that it cannot."""
     import mindspore as ms
 
-    if current_device() != name:
+    before = current_device()  # on an Ascend image Ascend, before anybody has asked for it
+    try:
         ms.set_device(name)
+    except RuntimeError:  # this process has computed already: well, if it was on this device
+        if before != name:
+            raise
 
 
 def _try() -> None:

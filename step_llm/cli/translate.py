@@ -1,0 +1,48 @@
+"""``translate``: sentences from the command line or from standard input."""
+
+from __future__ import annotations
+
+import sys
+
+from step_llm.decoding.translator import Translator
+from step_llm.evaluation.plots import plot_attention
+from step_llm.runtime.device import use_device
+from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training.checkpoint import load_model
+
+__all__ = ["run", "translated"]
+
+
+def run(options):
+    use_device(options.device)
+    if options.show_attention and len(options.sentences) != 1:
+        raise ValueError("--show-attention draws one sentence; give exactly one as an argument")
+    translator = Translator(*load_model(options.folder))
+    if options.show_attention:
+        picture = translator.attention(
+            options.sentences[0], beam_size=options.beam, length_penalty=options.length_penalty
+        )
+        plot_attention(*picture, path=options.show_attention)
+    for translation in translated(translator, options.sentences or _standard_input(), options):
+        print(translation)
+
+
+def _standard_input():
+    if sys.stdin is None:  # closed by whoever started this process
+        raise ValueError("standard input is closed; give the sentences as arguments")
+    sys.stdin.reconfigure(encoding="utf-8", errors="strict")
+    try:
+        return [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"standard input is not UTF-8: {error}") from None
+
+
+def translated(translator, sentences, options):
+    """The translations, searched as the options say."""
+    with graph_mode():
+        return translator.translate(
+            list(sentences),
+            beam_size=options.beam,
+            length_penalty=options.length_penalty,
+            batch_size=options.batch_size,
+        )
