@@ -72,7 +72,7 @@ _EXPORTS = {
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 # Modules that lessons take whole.
-_MODULES = {"exercises": "course.exercises"}
+_MODULES = {"exercises": "course.checks"}
 
 __all__ = sorted([*_MODULE_OF, *_MODULES])
 

@@ -12,6 +12,10 @@ import mindspore as ms
 import pytest
 from mindspore import nn
 
+# Outside of graphs, each operator at once: handing it from thread to thread takes the processor 15
+# times as long as the small models here compute.
+ms.runtime.launch_blocking()
+
 # Set in each process that shares the tests with others (`make test`).
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 

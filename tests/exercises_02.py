@@ -120,6 +120,14 @@ def multi_query_first_head_alone(query, key, value):
     return scaled_dot_product_attention(query[:, 0], key, value)[0]
 
 
+def masks_opposite(source, target):
+    return tuple(ops.logical_not(mask) for mask in masks(source, target))
+
+
+def multi_query_and_weights(query, key, value):
+    return multi_query(query, key, value), query
+
+
 RIGHT = {
     "2.1": (WEIGHTS,),
     "2.2": (attention,),
@@ -165,4 +173,9 @@ WRONG = {
         (multi_query_without_scale,),
         (multi_query_first_head_alone,),
     ],
+}
+# A part of what is said about a mistake.
+NAMED = {
+    "2.4": [((masks_opposite,), "encoder mask is the opposite")],
+    "2.5": [((multi_query_and_weights,), "expected one Tensor")],
 }

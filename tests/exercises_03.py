@@ -114,6 +114,10 @@ def penalty_after_the_softmax(query, key, value, slope):
     return ops.matmul(weights - slope * distance, value)
 
 
+def attend_and_weights(query, key, value, slope):
+    return attend(query, key, value, slope), ops.matmul(query, key.T)
+
+
 RIGHT = {
     "3.1": (restore,),
     "3.2": (position_of,),
@@ -138,3 +142,4 @@ WRONG = {
         (penalty_after_the_softmax,),
     ],
 }
+NAMED = {"3.4": [((attend_and_weights,), "expected one Tensor")]}

@@ -126,6 +126,14 @@ def gpt_without_final_norm(vocab_size, d_model, d_ff, layers, max_length):
     return gpt_count(vocab_size, d_model, d_ff, layers, max_length) - 2 * d_model
 
 
+def gpt_without_second_bias(vocab_size, d_model, d_ff, layers, max_length):
+    return gpt_count(vocab_size, d_model, d_ff, layers, max_length) - layers * d_model
+
+
+def gpt_without_first_bias(vocab_size, d_model, d_ff, layers, max_length):
+    return gpt_count(vocab_size, d_model, d_ff, layers, max_length) - layers * d_ff
+
+
 RIGHT = {
     "4.1": (silent,),
     "4.2": (rms_norm,),
@@ -158,5 +166,13 @@ WRONG = {
         (gpt_with_cross_attention,),
         (gpt_untied,),
         (gpt_without_final_norm,),
+    ],
+}
+NAMED = {
+    "4.4": [((lambda layer, x, mask: layer(x, mask),), "expected one Tensor")],
+    "4.5": [
+        ((gpt_without_final_norm,), "the LayerNorm at the end is missing"),
+        ((gpt_without_second_bias,), "bias after the second matrix"),
+        ((gpt_without_first_bias,), "bias after the first matrix"),
     ],
 }

@@ -132,6 +132,30 @@ def top_p_in_the_given_order(probabilities, p):
     return kept / kept.sum()
 
 
+def brevity_of_the_shortest(c, lengths):
+    return min(1.0, math.exp(1 - min(lengths) / c))
+
+
+def brevity_of_the_longest(c, lengths):
+    return min(1.0, math.exp(1 - max(lengths) / c))
+
+
+def matches_in_an_array(hypothesis, references, n):
+    return np.array(matches(hypothesis, references, n))
+
+
+def matches_of_the_best(hypothesis, references, n):
+    return max(matches(hypothesis, [reference], n) for reference in references)
+
+
+def top_p_without_room_for_rounding(probabilities, p):
+    order = np.argsort(-probabilities)
+    size = np.argmax(probabilities[order].cumsum() >= p) + 1
+    kept = np.zeros_like(probabilities)
+    kept[order[:size]] = probabilities[order[:size]]
+    return kept / kept.sum()
+
+
 RIGHT = {
     "6.1": (log_prob,),
     "6.2": (brevity,),
@@ -155,4 +179,18 @@ WRONG = {
         (top_p_as_a_threshold,),
         (top_p_in_the_given_order,),
     ],
+}
+ALSO_RIGHT = [("6.3", (matches_in_an_array,))]
+NAMED = {
+    "6.2": [
+        ((brevity_of_the_shortest,), "not the shortest reference counts"),
+        ((brevity_of_the_longest,), "not the longest reference counts"),
+        ((brevity_of_the_longer,), "the shorter one counts"),
+        ((brevity_turned_round,), "changed places"),
+    ],
+    "6.3": [
+        ((matches_of_the_best,), "you match all n-grams in one reference"),
+        ((matches_of_the_first,), "only the first reference"),
+    ],
+    "6.5": [((top_p_without_room_for_rounding,), "rounding error below 1")],
 }

@@ -97,6 +97,20 @@ def split_with_one_bias(weight, bias):
     return [(w, bias[: len(w)]) for w, _ in split(weight, bias)]
 
 
+def split_lazily(weight, bias):
+    return zip((w for w, _ in split(weight, bias)), (b for _, b in split(weight, bias)))
+
+
+def loss_shifted_again(logits, labels):
+    return loss(logits[:, :-1], labels[:, 1:])
+
+
+def loss_over_positions(logits, labels):
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    found = np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+    return -found[labels != 0].mean()
+
+
 RIGHT = {"7.1": (loss,), "7.2": (min_p,), "7.3": (cache_bytes,), "7.4": (split,)}
 
 WRONG = {
@@ -108,5 +122,12 @@ WRONG = {
         (split_every_third,),
         (split_in_another_order,),
         (split_with_one_bias,),
+    ],
+}
+ALSO_RIGHT = [("7.4", (split_lazily,))]
+NAMED = {
+    "7.1": [
+        ((loss_shifted_again,), "shift nothing"),
+        ((loss_over_positions,), "over the vocabulary"),
     ],
 }

@@ -110,6 +110,22 @@ def is_more_without_sign(share_1, share_2, n):
     return share_1 - share_2 > 2 * math.sqrt(errors)
 
 
+def every_such_word_blank(ids, mask_id, special_ids):
+    ids = np.array(ids)
+    return np.array(
+        [np.where(ids == token, mask_id, ids) for token in ids if token not in special_ids]
+    )
+
+
+def is_more_than_the_sum_of_errors(share_1, share_2, n):
+    errors = [math.sqrt(share * (1 - share) / n) for share in (share_1, share_2)]
+    return abs(share_1 - share_2) > 2 * sum(errors)
+
+
+def is_more_by_rule_of_thumb(share_1, share_2, n):
+    return abs(share_1 - share_2) > 0.03 and n >= 300
+
+
 RIGHT = {
     "8.1": (pair,),
     "8.2": (blanks,),
@@ -122,5 +138,16 @@ WRONG = {
     "8.2": [(all_blanks,), (blanks_everywhere,), (blanks_without_unchanged,), (blanks_in_place,)],
     "8.3": [(loss_of_all_places,), (summed_loss,), (loss_over_all_places,)],
     "8.4": [(one_blank_at_every_place,), (growing_blanks,)],
-    "8.5": [(is_more_than_one_error,), (is_more_without_sign,)],
+    "8.5": [
+        (is_more_than_one_error,),
+        (is_more_without_sign,),
+        (is_more_than_the_sum_of_errors,),
+        (is_more_by_rule_of_thumb,),
+    ],
+}
+NAMED = {
+    "8.4": [
+        ((every_such_word_blank,), "a word that stands twice is hidden twice"),
+        ((growing_blanks,), "a fresh copy"),
+    ],
 }

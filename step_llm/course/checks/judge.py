@@ -1,0 +1,137 @@
+"""What the checks of all lessons share: calling an answer, reading it, saying what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from mindspore import Tensor
+
+__all__ = [
+    "NotYet",
+    "Wrong",
+    "as_array",
+    "call",
+    "expect_close",
+    "expect_number",
+    "expect_parts",
+    "expect_shape",
+    "float_tensor",
+    "given",
+    "recognise",
+    "softmax",
+]
+
+
+class NotYet(Exception):
+    """The answer is still empty."""
+
+
+class Wrong(Exception):
+    """What is wrong with the answer."""
+
+
+def given(value):
+    """The value, unless nothing has been written in its place."""
+    if value is None or value is ...:
+        raise NotYet
+    return value
+
+
+def call(function, *arguments, **options):
+    """Call the reader's function; its exceptions become words about the answer."""
+    if not callable(function):
+        raise Wrong(f"expected a function, got {type(function).__name__}")
+    try:
+        value = function(*arguments, **options)
+        _wait_for(value)
+    except NotImplementedError:
+        raise NotYet from None
+    except Exception as error:
+        # The lines after the first are MindSpore's own call stack.
+        message = str(error).strip().split("\n")[0]
+        raise Wrong(f"your code raised {type(error).__name__}: {message}") from None
+    return given(value)
+
+
+def _wait_for(value):
+    """MindSpore computes later and raises later: wait here, where the error is the answer's."""
+    if isinstance(value, Tensor):
+        value.asnumpy()
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            _wait_for(part)
+    elif isinstance(value, dict):
+        _wait_for(list(value.values()))
+
+
+def as_array(value, name="the answer"):
+    """A Tensor, a number or nested lists as a NumPy array."""
+    try:
+        array = value.asnumpy() if isinstance(value, Tensor) else np.asarray(value)
+    except ValueError:  # Several things of different shapes.
+        raise Wrong(
+            f"{name} is a {type(value).__name__} of {len(value)} things; expected one Tensor"
+        ) from None
+    if array.dtype.kind not in "biuf":
+        raise Wrong(f"{name} is {type(value).__name__}; expected numbers or a Tensor")
+    return array
+
+
+def expect_shape(value, shape, name="the answer"):
+    """The value as an array of this shape."""
+    array = as_array(value, name)
+    if array.shape != tuple(shape):
+        raise Wrong(f"{name} has shape {array.shape}; expected {tuple(shape)}")
+    return array
+
+
+def expect_number(value, name="your number"):
+    """The value as one number of Python's."""
+    return float(expect_shape(value, (), name))
+
+
+def expect_parts(value, count, words):
+    """The parts of a value that holds ``count`` of them; ``words`` say which they should be."""
+    if isinstance(value, Iterator):
+        value = list(value)
+    if isinstance(value, (np.ndarray, Tensor)) and value.ndim:
+        value = list(value)
+    if not isinstance(value, (tuple, list)) or len(value) != count:
+        raise Wrong(words)
+    return [given(part) for part in value]
+
+
+def expect_close(value, expected, hint, name="the answer", tolerance=1e-4):
+    """Compare shape and values; the hint says what to look at."""
+    expected = as_array(expected)
+    array = expect_shape(value, expected.shape, name)
+    if not np.isfinite(array).all():
+        raise Wrong(f"{name} holds values that are not finite. {hint}")
+    if not np.allclose(array, expected, rtol=tolerance, atol=tolerance):
+        raise Wrong(f"{name} is off by up to {np.abs(array - expected).max():.3g}. {hint}")
+
+
+def recognise(got, *mistakes, case="", atol=1e-8):
+    """Say what the reader did, where the answer is what a known mistake gives.
+
+    Args:
+        got: the answer.
+        mistakes: pairs of the values that a mistake gives, and of words about it.
+        case: what the answer was asked for, before the words.
+        atol: as of ``numpy.allclose``.
+    """
+    for values, words in mistakes:
+        if np.allclose(got, values, atol=atol):
+            raise Wrong(case + words)
+
+
+def float_tensor(array):
+    """An array of Python's floats as MindSpore computes with it, in float32."""
+    return Tensor(np.asarray(array, np.float32))
+
+
+def softmax(scores):
+    """Over the last axis."""
+    exponentials = np.exp(scores - scores.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
