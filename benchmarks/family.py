@@ -37,7 +37,7 @@ from common import RESULTS, ROOT, machine, write_results
 from mindspore import Tensor
 from translation import result, step_llm
 
-from step_llm.data.batches import TextBatches, encode_texts
+from step_llm.data.batches import Batches, encode_texts
 from step_llm.data.corpus import corpus_folder, read_parallel
 from step_llm.data.vocabulary import train_tokenizers
 from step_llm.evaluation.metrics import perplexity
@@ -138,7 +138,7 @@ class Captions:
     def held_out(self, split):
         """Batches to measure on."""
         longest = TEXT_BUCKETS[-1]
-        return TextBatches(self.encoded[split], (longest,), 100 * longest, shuffle=False)
+        return Batches(self.encoded[split], (longest,), 100 * longest, shuffle=False)
 
     def facts(self) -> dict:
         """What all language models have in common."""
@@ -196,7 +196,7 @@ def trained(name, captions, options):
             epochs=LANGUAGE_EPOCHS[name], warmup_steps=150, peak_learning_rate=peak,
             label_smoothing=0.0, average=3, seed=options.seed,
         )  # fmt: skip
-        training = TextBatches(captions.encoded["train"], TEXT_BUCKETS, 1200, seed=options.seed)
+        training = Batches(captions.encoded["train"], TEXT_BUCKETS, 1200, seed=options.seed)
         model = new_language_model(name, len(captions.tokenizer), options.seed)
         trainer = LanguageTrainer(
             model, captions.tokenizer, training, captions.held_out("val"), config, out,

@@ -25,7 +25,7 @@ from step_llm import (
     TransformerConfig,
     scaled_dot_product_attention,
 )
-from step_llm.data.batches import EncodedPairs
+from step_llm.data.batches import EncodedText
 from step_llm.data.vocabulary import EOS_ID
 from step_llm.decoding.decoders import CachedDecoder, PlainDecoder
 from step_llm.decoding.search import beam_search, greedy_search
@@ -41,9 +41,7 @@ def model_of(options, **changes):
 
 def train_step_of(model):
     model.set_train(True)
-    adam = nn.Adam(
-        model.trainable_params(), learning_rate=1e-4, beta1=0.9, beta2=0.98, eps=1e-9
-    )
+    adam = nn.Adam(model.trainable_params(), learning_rate=1e-4, beta1=0.9, beta2=0.98, eps=1e-9)
     return TrainStep(model, adam, label_smoothing=0.0, clip_norm=1.0)
 
 
@@ -72,7 +70,7 @@ def epoch(options):
         tuple(np.split(stored[f"{side}_ids"], np.cumsum(stored[f"{side}_lengths"])[:-1]))
         for side in ("source", "target")
     ]
-    pairs = EncodedPairs(*sides, options["vocab"], options["vocab"])
+    pairs = EncodedText(*sides, options["vocab"], options["vocab"])
     train_step = train_step_of(model_of(options, tied_embeddings="all"))
     started = time.perf_counter()
     batches = Batches(pairs, batch_tokens=options["batch_tokens"])

@@ -47,7 +47,7 @@ _EXPORTS = {
     "models.transformer": ("Transformer",),
     "models.vit": ("PatchEmbedding", "ViT", "ViTConfig"),
     "data.arrays": ("ArrayBatches",),
-    "data.batches": ("Batches", "TextBatches", "encode_pairs", "encode_texts"),
+    "data.batches": ("Batches", "encode_pairs", "encode_texts"),
     "data.corpus": ("ParallelText", "corpus_folder", "read_parallel"),
     "data.masking": ("mask_tokens", "masked_batch", "next_sentence_pairs", "pair_arrays"),
     "data.vocabulary": ("Tokenizer", "TokenizerPair", "normalise", "train_tokenizers"),

@@ -10,10 +10,10 @@ from pathlib import Path
 import mindspore.dataset as ds
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from step_llm.data.batches import BUCKETS, Batches, EncodedPairs, encode_pairs
+from step_llm.data.batches import BUCKETS, Batches, EncodedText, encode_pairs
 from step_llm.data.corpus import DataError, ParallelText, corpus_folder, read_parallel
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, train_tokenizers
 
@@ -30,7 +30,7 @@ def make_pairs(lengths, vocab=VOCAB):
         name = 4 + number % (vocab - 4)
         sources.append(np.array([name] * (source - 1) + [EOS_ID], np.int32))
         targets.append(np.array([BOS_ID] + [name] * (target - 1) + [EOS_ID], np.int32))
-    return EncodedPairs(tuple(sources), tuple(targets), vocab, vocab)
+    return EncodedText(tuple(sources), tuple(targets), vocab, vocab)
 
 
 def random_pairs(count, longest=SMALL[-1], seed=0):
@@ -93,6 +93,51 @@ def test_an_epoch_holds_every_pair_exactly_once(sizes, batch_tokens, shuffle, se
     positions = sum(source.size + decoder.size for source, decoder, _ in epoch)
     real = sum((source != PAD_ID).sum() + (decoder != PAD_ID).sum() for source, decoder, _ in epoch)
     assert batches.real_token_share() == pytest.approx(real / positions)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(lengths, min_size=1, max_size=120),
+    st.integers(SMALL[-1], 200),
+    st.booleans(),
+    st.integers(0, 9),
+)
+def test_batches_of_one_language_are_those_of_pairs_without_the_source(
+    sizes, batch_tokens, shuffle, seed
+):
+    pairs = make_pairs([(1, target) for _, target in sizes])  # a source never longer than a target
+    texts = EncodedText(None, pairs.target, 0, VOCAB)
+    of_pairs = Batches(pairs, SMALL, batch_tokens, shuffle, seed)
+    of_texts = Batches(texts, SMALL, batch_tokens, shuffle, seed)
+    epoch = list(of_texts.epoch(2))
+    assert same(epoch, [batch[1:] for batch in of_pairs.epoch(2)])
+    assert of_texts.shapes == of_pairs.shapes
+    real = sum(int((labels != PAD_ID).sum()) for _, labels in epoch)
+    assert of_texts.real_token_share() == pytest.approx(real / sum(y.size for _, y in epoch))
+
+
+def mindspores_epoch(rows, shapes):
+    """The batches that MindSpore's own pipeline makes of rows (L, 3), in their order."""
+    dataset = ds.GeneratorDataset(rows, ["row"], shuffle=False, num_parallel_workers=1)
+    dataset = dataset.bucket_batch_by_length(
+        ["row"],
+        bucket_boundaries=[length + 1 for _, length in shapes],
+        bucket_batch_sizes=[*(rows for rows, _ in shapes), 1],
+    )
+    for (batch,) in dataset.create_tuple_iterator(num_epochs=1, output_numpy=True):
+        yield tuple(batch[..., column] for column in range(3))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 400), st.integers(SMALL[-1], 200), st.integers(0, 9))
+@example(400, 96, 3)
+def test_an_epoch_is_the_one_of_mindspores_pipeline(count, batch_tokens, seed):
+    pairs = random_pairs(count, seed=seed)
+    unshuffled = Batches(pairs, SMALL, batch_tokens, shuffle=False)
+    rows = [row for batch in unshuffled.epoch() for row in np.stack(batch, -1)]
+    order = np.random.default_rng((seed, 4)).permutation(len(rows))
+    expected = mindspores_epoch([rows[i] for i in order], unshuffled.shapes)
+    assert same(list(Batches(pairs, SMALL, batch_tokens, seed=seed).epoch(4)), list(expected))
 
 
 def test_the_shapes_are_one_for_each_bucket():
@@ -182,13 +227,11 @@ def test_wrong_buckets_are_refused(buckets):
 
 
 def test_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(
-        ValueError, match="the longest of 1 pairs has 13 positions; expected 1 … 12"
-    ):
+    with pytest.raises(ValueError, match="the longest of 1 has 13 positions; expected 1 … 12"):
         Batches(make_pairs([(13, 4)]), SMALL, 96)
     with pytest.raises(ValueError, match="batch_tokens is 11; needs at least 12"):
         Batches(random_pairs(20), SMALL, 11)
-    with pytest.raises(ValueError, match="the longest of 0 pairs"):
+    with pytest.raises(ValueError, match="the longest of 0 has 0"):
         Batches(make_pairs([]), SMALL, 96)
 
 
@@ -196,10 +239,10 @@ def test_sizes_that_do_not_fit_are_refused():
 @pytest.mark.parametrize("wrong", [-1, 100])
 def test_an_id_outside_the_vocabulary_is_named(side, wrong):
     ids = {"source": (np.array([4, 2], np.int32),), "target": (np.array([1, 4, 2], np.int32),)}
-    EncodedPairs(**ids, source_vocab_size=100, target_vocab_size=100)
+    EncodedText(**ids, source_vocab_size=100, target_vocab_size=100)
     ids[side][0][0] = wrong
-    with pytest.raises(ValueError, match=f"{side} id {wrong} is outside the vocabulary of 100"):
-        EncodedPairs(**ids, source_vocab_size=100, target_vocab_size=100)
+    with pytest.raises(ValueError, match=f"the text: {side} id {wrong}; expected 0 … 99"):
+        EncodedText(**ids, source_vocab_size=100, target_vocab_size=100)
 
 
 # Encoding
@@ -236,7 +279,10 @@ def test_empty_and_long_pairs_are_left_out_whole_and_reported():
 
 def test_a_text_without_a_usable_pair_is_refused():
     text = ParallelText(("ein hund", ""), ("a dog", "a"), "tiny")
-    message = "tiny has no usable sentence pair: 1 with an empty side, 1 longer than 2 tokens"
+    message = (
+        r"tiny: 0 sentence pairs, 1 with an empty side left out \(the first is line 2\), "
+        r"1 too long left out \(the first is line 1\); expected at least one of 1 … 1 tokens"
+    )
     with pytest.raises(DataError, match=message):
         encode_pairs(text, TOKENIZERS, longest=2)
 
@@ -284,7 +330,7 @@ def test_the_languages_can_be_exchanged(tmp_path):
         (b"a\n", None, r"there is no file .*train\.en"),
         (b"", b"a\n", r"train\.de is empty; expected one sentence a line"),
         (b"a\n", b"\n \n", r"train\.en is empty"),
-        (b"a\nb\n", b"a\n", r"train\.de has 2 lines and .*train\.en has 1; expected line n"),
+        (b"a\nb\n", b"a\n", r"train has 2 source lines and 1 target lines; expected line n"),
         (b"a\n\xc3\xbc\nb\xfc\n", b"a\n", r"train\.de, line 3: not UTF-8 \(byte 2 .* is 0xfc\)"),
         ("ü".encode("utf-16"), b"a\n", r"train\.de, line 1: not UTF-8"),
     ],
@@ -296,6 +342,8 @@ def test_bad_files_are_refused_in_one_line(tmp_path, source, target, message):
 
 
 def test_sides_of_different_length_are_refused():
+    with pytest.raises(ValueError, match="2 sources and 1 targets; expected pairs"):
+        EncodedText((np.array([2]),) * 2, (np.array([1, 2]),), 5, 5)
     with pytest.raises(DataError, match="the text has 2 source lines and 1 target lines"):
         ParallelText(("a", "b"), ("c",))
 

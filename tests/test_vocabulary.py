@@ -1,8 +1,10 @@
 """Text to ids and back: both kinds of tokenizer, and their files."""
 
 import json
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,8 @@ REPO = Path(__file__).resolve().parent.parent
 BPE = Tokenizer.train(GERMAN + ENGLISH, "bpe", vocab_size=120)
 WORD = Tokenizer.train(GERMAN + ENGLISH, "word", min_freq=1)
 ALPHABET = sorted(set("".join(map(normalise, GERMAN + ENGLISH))))
+NUMBER_OF_BYTES = 256
+ANY_TEXT = st.text(st.characters())  # surrogates too, as an undecodable command line holds them
 BOTH = pytest.mark.parametrize("tokenizer", [BPE, WORD], ids=["bpe", "word"])
 
 
@@ -49,15 +53,34 @@ BOTH = pytest.mark.parametrize("tokenizer", [BPE, WORD], ids=["bpe", "word"])
 
 
 @given(st.lists(st.sampled_from([*ALPHABET, "Ü", "W", "\n", "\t", "\u00a0", "u\u0308"])))
-def test_byte_pairs_lose_only_case_and_spaces(characters):
+def test_text_of_known_characters_needs_no_bytes(characters):
     text = "".join(characters)
     ids = BPE.encode(text)
-    assert UNK_ID not in ids
+    assert all(UNK_ID < i < len(BPE) - NUMBER_OF_BYTES for i in ids)
     assert BPE.decode(ids) == normalise(text)
 
 
+@given(ANY_TEXT)
+def test_byte_pairs_lose_only_case_and_spaces(text):
+    ids = BPE.encode(text)
+    assert all(UNK_ID < i < len(BPE) for i in ids)
+    assert BPE.decode(ids) == normalise(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "汉字", "☃", "łódź", "ein 🙂 hund", "👩\u200d👩\u200d👧", "\x00", "\ufffd", "\ufeff", "▁",
+        "<0x41>", "<0xff>", "<PAD>", "<EOS>", "</s>", "a\u0301\u0327" * 200,
+    ],
+)  # fmt: skip
+def test_nothing_is_unknown_to_byte_pairs(text):
+    assert BPE.decode(BPE.encode(text)) == normalise(text)
+    assert min(BPE.encode(text)) > UNK_ID
+
+
 @BOTH
-@given(text=st.text())
+@given(text=ANY_TEXT)
 def test_any_text_gets_ids_of_the_vocabulary_and_never_pad_bos_or_eos(tokenizer, text):
     ids = tokenizer.encode(text)
     assert all(UNK_ID <= i < len(tokenizer) for i in ids)
@@ -79,6 +102,8 @@ def test_text_seen_in_training_comes_back(tokenizer, line):
         ("ÜBER", "über"),
         ("", ""),
         (" \u00a0\u3000", ""),
+        ("\ud800a", "\ufffda"),  # half a surrogate pair
+        ("\ud83d\ude42", "🙂"),  # a whole one
     ],
 )
 def test_normalise(text, expected):
@@ -112,13 +137,46 @@ def test_byte_pairs_spell_what_they_have_not_seen():
     assert len(tokens) > 1
 
 
-@pytest.mark.parametrize(
-    "text", ["中文", "🙂", "ein 🙂 hund", "👩‍👩‍👧", "\x00", "<PAD>", "<EOS>", "</s>"]
-)
+def test_characters_never_seen_are_spelled_in_bytes():
+    assert BPE.tokens("Hund ☃")[-4:] == ["▁", "<0xE2>", "<0x98>", "<0x83>"]
+    ids = BPE.encode("☃")
+    first = len(BPE) - NUMBER_OF_BYTES
+    assert ids[-3:] == [first + byte for byte in "☃".encode()]
+    assert [BPE.token(first + b) for b in (0, 10, 255)] == ["<0x00>", "<0x0A>", "<0xFF>"]
+
+
+def test_bytes_that_are_no_character_become_one_sign():
+    *_, first, second, third = BPE.encode("☃")
+    hund = BPE.encode("hund")
+    assert BPE.decode([first, second, third, *hund]) == "☃ hund"
+    assert BPE.decode([first, second, *hund]) == "\ufffd hund"
+    assert BPE.decode([*hund, first]) == "hund\ufffd"
+    assert BPE.decode([third, second]) == "\ufffd\ufffd"
+
+
 @BOTH
-def test_unknown_characters_become_unk(tokenizer, text):
-    assert UNK_ID in tokenizer.encode(text)
-    assert not {PAD_ID, BOS_ID, EOS_ID} & set(tokenizer.encode(text))
+@given(data=st.data())
+def test_any_ids_give_one_line_of_text(tokenizer, data):
+    ids = data.draw(st.lists(st.integers(0, len(tokenizer) - 1)))
+    text = tokenizer.decode(ids)
+    assert " ".join(text.split()) == text
+    text.encode()  # no half of a surrogate pair
+
+
+@pytest.mark.parametrize("text", ["中文", "🙂", "ein 🙂 hund", "\x00", "<PAD>", "<EOS>", "</s>"])
+def test_words_that_were_not_seen_become_unk(text):
+    assert UNK_ID in WORD.encode(text)
+    assert not {PAD_ID, BOS_ID, EOS_ID} & set(WORD.encode(text))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "word"])
+def test_a_word_of_a_million_letters_takes_seconds(kind):
+    word = "".join(random.Random(1).choices("abcdefgh", k=1_000_000))
+    start = time.monotonic()
+    tokenizer = Tokenizer.train([word, "Ein Hund."], kind, vocab_size=5000, min_freq=1)
+    ids = tokenizer.encode(word)
+    assert tokenizer.decode(ids) == word
+    assert time.monotonic() - start < 60  # whole, its byte pairs take minutes
 
 
 @BOTH
@@ -165,15 +223,18 @@ def test_other_processes_learn_the_same_vocabulary(kind):
 
 
 def test_vocab_size_is_kept():
-    assert len(BPE) <= 120
+    assert len(BPE) <= 120 + NUMBER_OF_BYTES
+    assert len(Tokenizer.train(GERMAN + ENGLISH, vocab_size=90)) == 90 + NUMBER_OF_BYTES
     with pytest.raises(ValueError, match=r"vocab_size is 10; expected at least \d\d, the special"):
         Tokenizer.train(GERMAN, vocab_size=10)
 
 
-@pytest.mark.parametrize("sizes", [{"vocab_size": 4}, {"vocab_size": -1}, {"min_freq": 0}])
+@pytest.mark.parametrize(
+    "sizes", [{"vocab_size": 4}, {"vocab_size": -1}, {"vocab_size": 10**6 + 1}, {"min_freq": 0}]
+)
 @pytest.mark.parametrize("kind", ["bpe", "word"])
-def test_sizes_that_are_too_small_are_refused(kind, sizes):
-    with pytest.raises(ValueError, match="expected more than 4 and at least 1"):
+def test_sizes_out_of_range_are_refused(kind, sizes):
+    with pytest.raises(ValueError, match=r"more than 4 \(at most 1,000,000\) and at least 1"):
         Tokenizer.train(GERMAN, kind, **sizes)
 
 
@@ -223,6 +284,24 @@ def test_a_saved_pair_comes_back(shared, tmp_path):
     assert loaded.shared is shared
     assert same(loaded.source, pair.source)
     assert same(loaded.target, pair.target)
+
+
+def test_a_file_of_byte_pairs_without_bytes_is_read_as_before(tmp_path):
+    path = tmp_path / "t.json"
+    BPE.save(path)
+    fields = json.loads(path.read_text("utf-8"))
+    engine = fields["tokenizer"]
+    vocabulary = engine["model"]["vocab"]
+    engine["model"]["vocab"] = {t: i for t, i in vocabulary.items() if not t.startswith("<0x")}
+    engine["model"]["byte_fallback"] = False
+    engine["pre_tokenizer"]["pattern"]["Regex"] = r" ?\w+| ?[^\w ]"
+    path.write_text(json.dumps(fields), "utf-8")
+    old = Tokenizer.load(path)
+    assert len(old) == len(BPE) - NUMBER_OF_BYTES
+    for line in GERMAN + ENGLISH:
+        assert old.encode(line) == BPE.encode(line)
+    assert old.tokens("Hund ☃")[-2:] == ["▁", "<UNK>"]
+    assert old.decode(old.encode("Hund ☃.")) == "hund ."
 
 
 def test_an_interrupted_save_leaves_the_old_file(tmp_path, monkeypatch):

@@ -1,9 +1,4 @@
-"""From two text files to batches of token ids in a few fixed shapes.
-
-    read_parallel  ->  encode_pairs  ->  Batches
-
-Nothing is cut and nothing is dropped in silence: what cannot be used is counted and reported.
-"""
+"""Batches of what is not text: rows of arrays, of one size."""
 
 from __future__ import annotations
 

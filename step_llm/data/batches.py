@@ -1,6 +1,6 @@
-"""From two text files to batches of token ids in a few fixed shapes.
+"""Sentences as ids, in batches of a few fixed shapes: of parallel text, or of one language.
 
-    read_parallel  ->  encode_pairs  ->  Batches
+    read_parallel  ->  encode_pairs or encode_texts  ->  Batches
 
 Nothing is cut and nothing is dropped in silence: what cannot be used is counted and reported.
 """
@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import mindspore.dataset as ds
 import numpy as np
 
 from step_llm.data.corpus import DataError, ParallelText
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, Tokenizer, TokenizerPair
 
-__all__ = ["BUCKETS", "Batches", "EncodedPairs", "TextBatches", "encode_pairs", "encode_texts"]
+__all__ = ["BUCKETS", "Batches", "EncodedText", "encode_pairs", "encode_texts"]
 
 # Each length is one more shape to compile, which takes 7 to 15 s. With these, real tokens fill 86 %
 # of the positions on Multi30k (joint vocabulary of 6,000 byte pairs, 2,400 positions a batch).
@@ -24,14 +23,14 @@ BUCKETS = (12, 14, 16, 18, 21, 25, 33, 64)
 
 
 @dataclass(frozen=True)
-class EncodedPairs:
-    """Sentence pairs as ids, ready for batches.
+class EncodedText:
+    """Sentence pairs, or sentences of one language, as ids, ready for batches.
 
     Args:
-        source: for each pair, its ids and EOS.
-        target: for each pair, BOS, its ids and EOS. The decoder reads target[:-1] and learns
+        source: for each pair, its ids and EOS; None where there is one language.
+        target: for each sentence, BOS, its ids and EOS. The decoder reads target[:-1] and learns
             target[1:].
-        source_vocab_size, target_vocab_size: every id must be below.
+        source_vocab_size, target_vocab_size: every id must be below; 0 where there is no source.
         empty_lines, long_lines: numbers, from 1, of the lines left out.
         name: where the text is from, for messages.
 
@@ -40,7 +39,7 @@ class EncodedPairs:
             cannot see that.)
     """
 
-    source: tuple[np.ndarray, ...]
+    source: tuple[np.ndarray, ...] | None
     target: tuple[np.ndarray, ...]
     source_vocab_size: int
     target_vocab_size: int
@@ -49,35 +48,35 @@ class EncodedPairs:
     name: str = "the text"
 
     def __post_init__(self):
-        if len(self.source) != len(self.target):
+        if self.source is not None and len(self.source) != len(self.target):
             raise ValueError(
                 f"{len(self.source)} sources and {len(self.target)} targets; expected pairs"
             )
         for side, size in (("source", self.source_vocab_size), ("target", self.target_vocab_size)):
-            ids = np.concatenate([np.zeros(0, np.int32), *getattr(self, side)])
+            ids = np.concatenate([np.zeros(0, np.int32), *(getattr(self, side) or ())])
             wrong = ids[(ids < 0) | (ids >= size)]
             if wrong.size:
-                raise ValueError(
-                    f"{self.name}: {side} id {wrong[0]} is outside the vocabulary of {size}; "
-                    f"expected 0 … {size - 1}"
-                )
+                raise ValueError(f"{self.name}: {side} id {wrong[0]}; expected 0 … {size - 1}")
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.target)
+
+    @property
+    def columns(self) -> tuple[Sequence[np.ndarray], ...]:
+        """Sources (where there are some), decoder inputs and labels."""
+        shifted = [ids[:-1] for ids in self.target], [ids[1:] for ids in self.target]
+        return shifted if self.source is None else (self.source, *shifted)
 
     @property
     def lengths(self) -> np.ndarray:
-        """The positions each pair needs: the longer of source and decoder input."""
-        return np.array(
-            [max(len(s), len(t) - 1) for s, t in zip(self.source, self.target)], dtype=np.int64
-        )
+        """The positions each sentence or pair needs: the longer of source and decoder input."""
+        return np.array([[len(ids) for ids in column] for column in self.columns], np.int64).max(0)
 
     @property
     def report(self) -> str:
-        """One line: how many pairs there are, and how many were left out and why."""
-        what, empty = "sentence pairs", "with an empty side"
-        if not any(map(len, self.source)):  # texts of one language
-            what, empty = "lines", "empty"
+        """One line: how many sentences there are, and how many were left out and why."""
+        is_pairs = self.source is not None
+        what, empty = ("sentence pairs", "with an empty side") if is_pairs else ("lines", "empty")
         text = f"{self.name}: {len(self)} {what}"
         for lines, why in ((self.empty_lines, empty), (self.long_lines, "too long")):
             if lines:
@@ -87,7 +86,7 @@ class EncodedPairs:
 
 def encode_pairs(
     text: ParallelText, tokenizers: TokenizerPair, longest: int = BUCKETS[-1]
-) -> EncodedPairs:
+) -> EncodedText:
     """Token ids of a parallel text. Pairs that cannot be used are left out whole and reported.
 
     Args:
@@ -98,60 +97,66 @@ def encode_pairs(
     Raises:
         DataError: no pair is left.
     """
-    sources, targets, empty, too_long = [], [], [], []
-    for number, (source, target) in enumerate(zip(text.source, text.target), start=1):
-        source = [*tokenizers.source.encode(source), EOS_ID]
-        target = [BOS_ID, *tokenizers.target.encode(target), EOS_ID]
-        if len(source) == 1 or len(target) == 2:
+    sides = (text.source, tokenizers.source), (text.target, tokenizers.target)
+    return _encode(sides, longest, text.name)
+
+
+def encode_texts(
+    lines: Sequence[str], tokenizer: Tokenizer, longest: int = BUCKETS[-1], name: str = "the text"
+) -> EncodedText:
+    """Token ids of the lines of one language, which have no source. See ``encode_pairs``.
+
+    Raises:
+        DataError: no line is left.
+    """
+    return _encode(((lines, tokenizer),), longest, name)
+
+
+def _encode(sides, longest, name):
+    kept, empty, too_long = [], [], []
+    for number, sentences in enumerate(zip(*(lines for lines, _ in sides)), start=1):
+        ids = [tokenizer.encode(line) for (_, tokenizer), line in zip(sides, sentences)]
+        if not all(ids):
             empty.append(number)
-        elif max(len(source), len(target) - 1) > longest:
+        elif max(map(len, ids)) >= longest:  # EOS or BOS takes one more
             too_long.append(number)
         else:
-            sources.append(np.array(source, np.int32))
-            targets.append(np.array(target, np.int32))
-    if not sources:
-        raise DataError(
-            f"{text.name} has no usable sentence pair: {len(empty)} with an empty side, "
-            f"{len(too_long)} longer than {longest} tokens"
-        )
-    return EncodedPairs(
-        tuple(sources),
-        tuple(targets),
-        len(tokenizers.source),
-        len(tokenizers.target),
-        tuple(empty),
-        tuple(too_long),
-        text.name,
-    )
+            kept.append(ids)
+    source, size = None, 0
+    if len(sides) == 2:
+        source = tuple(np.array([*ids[0], EOS_ID], np.int32) for ids in kept)
+        size = len(sides[0][1])
+    target = tuple(np.array([BOS_ID, *ids[-1], EOS_ID], np.int32) for ids in kept)
+    left_out = (tuple(empty), tuple(too_long))
+    encoded = EncodedText(source, target, size, len(sides[-1][1]), *left_out, name)
+    if not kept:
+        raise DataError(f"{encoded.report}; expected at least one of 1 … {longest - 1} tokens")
+    return encoded
 
 
 class Batches:
-    """Sentence pairs in batches of similar length, each of one of a few fixed shapes.
+    """Sentences in batches of similar length, each of one of a few fixed shapes.
 
-    A pair goes to the smallest bucket that holds both its sides, and both are padded to the
-    bucket's length L. A batch has B = batch_tokens / L rows (a multiple of 8 where it can be), so
-    there is one shape (B, L) for each bucket. The longest of the shorter pairs complete the
-    last batch of a bucket. When no pair is left, rows of padding do; the loss does not count them.
+    A sentence, or a pair with both its sides, goes to the smallest bucket that holds it, and is
+    padded to the bucket's length L. A batch has B = batch_tokens / L rows (a multiple of 8 where it
+    can be), so there is one shape (B, L) for each bucket. The longest of the shorter sentences
+    complete the last batch of a bucket. When none is left, rows of padding do; the loss does not
+    count them.
 
     Args:
-        pairs: from ``encode_pairs``.
+        text: from ``encode_pairs`` or ``encode_texts``.
         buckets: the lengths L, ascending.
         batch_tokens: positions in a batch, for each side.
-        shuffle: a new order of the pairs, and so new batches, in each epoch.
+        shuffle: a new order of the sentences, and so new batches, in each epoch.
         seed: of the shuffling.
 
     Raises:
-        ValueError: buckets that do not ascend, a batch_tokens below the longest bucket, or a pair
-            longer than it.
+        ValueError: buckets that do not ascend, a batch_tokens below the longest bucket, or a
+            sentence longer than it.
     """
 
     def __init__(
-        self,
-        pairs: EncodedPairs,
-        buckets: Sequence[int] = BUCKETS,
-        batch_tokens: int = 2400,
-        shuffle: bool = True,
-        seed: int = 0,
+        self, text: EncodedText, buckets=BUCKETS, batch_tokens: int = 2400, shuffle=True, seed=0
     ):
         buckets = tuple(buckets)
         if not buckets or buckets[0] < 1 or any(a >= b for a, b in zip(buckets, buckets[1:])):
@@ -160,53 +165,41 @@ class Batches:
             raise ValueError(
                 f"batch_tokens is {batch_tokens}; needs at least {buckets[-1]}, the longest bucket"
             )
-        lengths = pairs.lengths
-        if len(pairs) == 0 or lengths.max() > buckets[-1]:
+        lengths = text.lengths
+        if len(text) == 0 or lengths.max() > buckets[-1]:
             raise ValueError(
-                f"{pairs.name}: the longest of {len(pairs)} pairs has {lengths.max(initial=0)} "
+                f"{text.name}: the longest of {len(text)} has {lengths.max(initial=0)} "
                 f"positions; expected 1 … {buckets[-1]}, the longest bucket"
             )
-        self._buckets = buckets
-        self._rows_per_batch = [_rows(batch_tokens, length) for length in buckets]
-        self._shuffle = shuffle
-        self._seed = seed
-
-        # From the longest bucket to the shortest, so that the longest pairs left complete a batch.
-        longest_first = np.argsort(-lengths, kind="stable")
-        self._batches_in_bucket = [0] * len(buckets)
-        self._items = []
-        taken = 0
-        for i in reversed(range(len(buckets))):
-            shorter = buckets[i - 1] if i else 0
-            here = int(np.sum(lengths > shorter)) - taken
-            self._batches_in_bucket[i] = max(0, -(-here // self._rows_per_batch[i]))
-            room = self._batches_in_bucket[i] * self._rows_per_batch[i]
-            chosen = longest_first[taken : taken + room]
-            # MindSpore chooses the bucket by length: one position above the next shorter bucket.
-            items = [_item(pairs.source[k], pairs.target[k], shorter + 1) for k in chosen]
-            padding = np.full((shorter + 1, 3), PAD_ID, np.int32)
-            self._items += items + [padding] * (room - len(items))
-            taken += room
-        self._real = sum(len(s) + len(t) - 1 for s, t in zip(pairs.source, pairs.target))
+        self._shuffle, self._seed = shuffle, seed
+        # From the longest bucket to the shortest, so that the longest sentences left complete a
+        # batch: of each, its rows in a batch, and the padded columns of all its batches.
+        self._buckets = []
+        longest_first, unpadded = np.argsort(-lengths, kind="stable"), text.columns
+        for shorter, length in reversed([*zip((0, *buckets), buckets)]):
+            rows = batch_tokens // length
+            rows = rows // 8 * 8 or rows  # whole eights, where there are eight
+            batches = -(-int(np.sum(lengths[longest_first] > shorter)) // rows)
+            here, longest_first = np.split(longest_first, [batches * rows])
+            if batches:
+                columns = [_padded(c, here, batches * rows, length) for c in unpadded]
+                self._buckets.append((rows, columns))
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return sum(self._batches_in_bucket)
+        return sum(len(columns[0]) // rows for rows, columns in self._buckets)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """The shapes (B, L) that occur, shortest first."""
-        every = zip(self._rows_per_batch, self._buckets, self._batches_in_bucket)
-        return tuple((rows, length) for rows, length, count in every if count)
+        return tuple((rows, columns[0].shape[1]) for rows, columns in reversed(self._buckets))
 
     def real_token_share(self) -> float:
         """The share of real tokens among the positions of all sources and decoder inputs."""
-        every = zip(self._rows_per_batch, self._buckets, self._batches_in_bucket)
-        return self._real / sum(2 * rows * length * count for rows, length, count in every)
+        inputs = [column for _, columns in self._buckets for column in columns[:-1]]
+        return sum(np.count_nonzero(c != PAD_ID) for c in inputs) / sum(c.size for c in inputs)
 
-    def epoch(
-        self, number: int = 0, start: int = 0
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    def epoch(self, number: int = 0, start: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
         """The batches of one epoch, each time the same for the same seed and number.
 
         Args:
@@ -214,7 +207,8 @@ class Batches:
             start: leave out this many batches at the beginning, to go on where a run stopped.
 
         Yields:
-            source, decoder input and labels, each (B, L) int32.
+            source, decoder input (BOS x₁ … x_N) and labels (x₁ … x_N EOS), each (B, L) int32; of
+            one language there is no source.
 
         Raises:
             ValueError: a start that is not in 0 … len(self).
@@ -224,84 +218,24 @@ class Batches:
         return self._epoch(number, start)
 
     def _epoch(self, number, start):
-        if start == len(self):
-            return
-        items = self._items
+        order = np.arange(sum(len(columns[0]) for _, columns in self._buckets))
         if self._shuffle:
             # An own generator: neither MindSpore's seed nor NumPy's has a part in the order.
-            order = np.random.default_rng((self._seed, number)).permutation(len(items))
-            items = [items[i] for i in order]
-        dataset = ds.GeneratorDataset(
-            items, ["pair"], shuffle=False, num_parallel_workers=1, python_multiprocessing=False
-        )
-        dataset = dataset.bucket_batch_by_length(
-            ["pair"],
-            bucket_boundaries=[length + 1 for length in self._buckets],
-            bucket_batch_sizes=[*self._rows_per_batch, 1],  # Nothing is beyond the last.
-            pad_info={"pair": ([None, 3], PAD_ID)},
-            pad_to_bucket_boundary=True,
-        )
-        batches = dataset.skip(start).create_tuple_iterator(num_epochs=1, output_numpy=True)
-        try:
-            for (batch,) in batches:  # (B, L, 3)
-                yield tuple(np.ascontiguousarray(batch[:, :, column]) for column in range(3))
-        finally:
-            batches.stop()
+            order = np.random.default_rng((self._seed, number)).permutation(len(order))
+        batches = []
+        for rows, columns in self._buckets:
+            here = np.flatnonzero((order >= 0) & (order < len(columns[0]))).reshape(-1, rows)
+            batches += [(places[-1], columns, order[places]) for places in here]
+            order = order - len(columns[0])  # the next bucket counts from its own first
+        # A batch's turn is that of its last sentence: long and short batches are mixed.
+        batches.sort(key=lambda batch: batch[0])
+        for _, columns, chosen in batches[start:]:
+            yield tuple(column[chosen] for column in columns)
 
 
-def encode_texts(
-    lines: Sequence[str], tokenizer: Tokenizer, longest: int = BUCKETS[-1], name: str = "the text"
-) -> EncodedPairs:
-    """Token ids of the lines of one language: targets without a source. See ``encode_pairs``.
-
-    Raises:
-        DataError: no line is left.
-    """
-    texts, empty, too_long = [], [], []
-    for number, line in enumerate(lines, start=1):
-        ids = [BOS_ID, *tokenizer.encode(line), EOS_ID]
-        if len(ids) == 2:
-            empty.append(number)
-        elif len(ids) - 1 > longest:
-            too_long.append(number)
-        else:
-            texts.append(np.array(ids, np.int32))
-    if not texts:
-        raise DataError(
-            f"{name} has no usable line: {len(empty)} empty, {len(too_long)} longer than "
-            f"{longest} tokens"
-        )
-    nothing = (np.zeros(0, np.int32),) * len(texts)
-    size = len(tokenizer)
-    return EncodedPairs(nothing, tuple(texts), size, size, tuple(empty), tuple(too_long), name)
-
-
-class TextBatches(Batches):
-    """``Batches`` for a causal language model, which has no source: from ``encode_texts``.
-
-    ``epoch`` yields decoder input (BOS x₁ … x_N) and labels (x₁ … x_N EOS), each (B, L) int32.
-    """
-
-    def real_token_share(self) -> float:
-        """The share of real tokens among the positions."""
-        return 2 * super().real_token_share()  # there, an empty source counts as positions too
-
-    def _epoch(self, number, start):
-        for _, decoder_input, labels in super()._epoch(number, start):
-            yield decoder_input, labels
-
-
-def _rows(batch_tokens: int, length: int) -> int:
-    """Rows of a batch: as many as fit, in whole eights where there are eight."""
-    rows = batch_tokens // length
-    return rows // 8 * 8 if rows >= 8 else rows
-
-
-def _item(source: np.ndarray, target: np.ndarray, at_least: int) -> np.ndarray:
-    """(L, 3), L at least so much: source, decoder input and labels, so one array is one pair."""
-    length = max(len(source), len(target) - 1, at_least)
-    item = np.full((length, 3), PAD_ID, np.int32)
-    item[: len(source), 0] = source
-    item[: len(target) - 1, 1] = target[:-1]
-    item[: len(target) - 1, 2] = target[1:]
-    return item
+def _padded(sentences, chosen, rows: int, length: int) -> np.ndarray:
+    """(rows, length): the chosen sentences, and padding behind and below them."""
+    array = np.full((rows, length), PAD_ID, np.int32)
+    for row, number in zip(array, chosen):
+        row[: len(sentences[number])] = sentences[number]
+    return array

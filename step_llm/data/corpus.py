@@ -1,9 +1,4 @@
-"""From two text files to batches of token ids in a few fixed shapes.
-
-    read_parallel  ->  encode_pairs  ->  Batches
-
-Nothing is cut and nothing is dropped in silence: what cannot be used is counted and reported.
-"""
+"""Parallel text: two files, of which line n of one translates line n of the other."""
 
 from __future__ import annotations
 
@@ -73,22 +68,15 @@ def read_parallel(
     Raises:
         DataError: a file that is missing, empty or not UTF-8, or different numbers of lines.
     """
-    paths = [Path(folder) / f"{split}.{language}" for language in (source, target)]
-    sides = [_read_lines(path) for path in paths]
-    if len(sides[0]) != len(sides[1]):
-        raise DataError(
-            f"{paths[0]} has {len(sides[0])} lines and {paths[1]} has {len(sides[1])}; "
-            "expected line n of one to translate line n of the other"
-        )
+    sides = [_read_lines(Path(folder) / f"{split}.{language}") for language in (source, target)]
     return ParallelText(*sides, name=str(Path(folder) / split))
 
 
 def _read_lines(path: Path) -> tuple[str, ...]:
     if not path.is_file():
+        advice = f"expected a folder with such files, or one of {', '.join(CORPORA)}"
         if path.parent == corpus_folder("multi30k"):
             advice = "run `python -m step_llm fetch` to download it"
-        else:
-            advice = f"expected a folder with such files, or one of {', '.join(CORPORA)}"
         raise DataError(f"there is no file {path}; {advice}")
     content = path.read_bytes()
     if not content.strip():

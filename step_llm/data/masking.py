@@ -1,6 +1,6 @@
-"""BERT: an encoder that reads a text from both sides, trained by filling in blanks.
+"""What BERT learns from: texts with blanks, and pairs of sentences of which one may follow.
 
-Letters: B batch, T length, D model width, V vocabulary, C classes.
+Letters: B batch, T length, V vocabulary.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class LanguageTrainer(Trainer):
         model: its ``config`` has a ``d_model``; with the default objective the model has a
             ``pad_id``.
         tokenizer: saved beside the weights.
-        training, validation: batches: a ``data.TextBatches`` or ``data.ArrayBatches``. They decide
+        training, validation: batches: a ``data.Batches`` or ``data.ArrayBatches``. They decide
             the batches' sizes; ``batch_tokens`` and ``buckets`` of the configuration have no use.
         config: how to train.
         folder: the run folder.

@@ -19,7 +19,7 @@ from mindspore import Tensor, nn
 from safetensors.numpy import load_file
 from tqdm.auto import tqdm
 
-from step_llm.data.batches import Batches, EncodedPairs
+from step_llm.data.batches import Batches, EncodedText
 from step_llm.data.corpus import ParallelText
 from step_llm.data.vocabulary import TokenizerPair
 from step_llm.decoding.translator import Translator
@@ -87,8 +87,8 @@ class Trainer:
         self,
         model: Transformer,
         tokenizers: TokenizerPair,
-        training: EncodedPairs,
-        validation: EncodedPairs,
+        training: EncodedText,
+        validation: EncodedText,
         validation_text: ParallelText,
         config: TrainingConfig,
         folder: str | Path,
