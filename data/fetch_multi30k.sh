@@ -146,9 +146,15 @@ in_place() { [ -f "$out/$1" ] && agrees "$out/$1" "$1"; }
 # The name of a file in the data set's repository.
 original_name() { case $1 in test.*) echo "test_2016_flickr.${1#test.}" ;; *) echo "$1" ;; esac; }
 
+# Whoever packed an archive chose its names, so only a plain one goes back to tar: nothing that it could take for an
+# option or a pattern, or that a terminal would obey.
 in_archive() { # ARCHIVE FILE: the member of that name, in whatever folder
-  tar -tzf "$1" 2>/dev/null |
-    awk -v file="$2" '{ name = $0; sub(/.*\//, "", name) } name == file { last = $0 } END { print last }'
+  tar -tzf - <"$1" 2>/dev/null | awk -v file="$2" '
+    !/^[A-Za-z0-9._\/][A-Za-z0-9._\/ -]*$/ { next }
+    { name = $0; sub(/.*\//, "", name) }
+    name == file { last = $0 }
+    END { print last }
+  '
 }
 
 unpack() { # KIND PATH FILE, to standard output
@@ -156,7 +162,7 @@ unpack() { # KIND PATH FILE, to standard output
   # -f: what is not compressed after all, as when a server or a platform has unpacked it on the way, passes unchanged.
   gz) gzip -cdf <"$2" ;;
   plain) cat <"$2" ;;
-  tar) tar -xzOf "$2" "$(in_archive "$2" "$3")" ;;
+  tar) tar -xzOf - -- "$(in_archive "$2" "$3")" <"$2" ;; # a path with a colon would be another host to tar
   esac
 }
 

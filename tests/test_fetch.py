@@ -830,6 +830,81 @@ def test_archive_cut_off_and_not_an_archive(serve, fetch):
     assert "no train.de in the archive, or not a whole archive" in result.stderr
 
 
+def members(named, padding=0):
+    """A .tar.gz of the members of those names, after one of as many bytes as ``padding``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in {"padding": bytes(padding), **named}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("through", ["address", "folder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "--checkpoint-action=exec=touch PWNED;#/train.de",
+        "--to-command=touch PWNED;#/train.de",
+        "-Itouch PWNED;#/train.de",
+        "a\x1b[2Jb/train.de",
+        "a\nb/train.de",
+        "*/train.de",
+    ],
+)
+def test_name_in_an_archive_is_never_an_option(serve, fetch, tmp_path, name, through):
+    hostile = members({name: TEXTS["train.de"] + b"\n"}, padding=1 << 20)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "training.tar.gz").write_bytes(hostile)
+    place = mirror / "training.tar.gz"
+    if through == "address":
+        place = mirror = f"{serve({'training.tar.gz': hostile}).url}/training.tar.gz"
+    right = serve()
+    result = fetch("--mirror", mirror, sources=[right.url])
+    assert_whole(result, fetch.out)
+    assert list(tmp_path.rglob("PWNED")) == []
+    assert f"{place}: no train.de in the archive" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "/train.de.gz" in [path for path, _ in right.requests]
+
+
+def test_usual_names_in_an_archive(fetch, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    names = {"train.de": "a folder-1.0_x/./train.de", "train.en": "/train.en"}
+    named = {names[file]: TEXTS[file] + b"\n" for file in names}
+    (mirror / "training.tar.gz").write_bytes(members(named))
+    (mirror / "validation.tar.gz").write_bytes(archive("val"))
+    for file in ("test.de", "test.en"):
+        (mirror / file).write_bytes(TEXTS[file])
+    assert_whole(fetch("--mirror", mirror), fetch.out)
+
+
+def test_archive_member_that_is_no_file(serve, fetch, tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, kind in (("train.de", tarfile.SYMTYPE), ("x/train.en", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+    hostile = serve({"training.tar.gz": buffer.getvalue()})
+    right = serve()
+    result = fetch(sources=[f"{hostile.url}/training.tar.gz", right.url])
+    assert_whole(result, fetch.out)
+
+
+def test_folder_with_a_colon_is_no_remote_host(fetch, tmp_path):
+    mirror = tmp_path / "col:on"
+    mirror.mkdir()
+    (mirror / "training.tar.gz").write_bytes(archive("train"))
+    (mirror / "validation.tar.gz").write_bytes(archive("val"))
+    for file in ("test.de", "test.en"):
+        (mirror / file).write_bytes(TEXTS[file])
+    assert_whole(fetch("--mirror", "col:on", cwd=tmp_path), fetch.out)
+
+
 # ---------------------------------------------------------------------------- the machine and usage
 
 
