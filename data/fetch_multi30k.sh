@@ -50,6 +50,7 @@ EOF
 
 readonly files="train.de train.en val.de val.en test.de test.en"
 readonly slowest=1024     # bytes a second
+readonly most=4194304     # bytes of a text; the longest, train.de, has 2110398
 readonly longest_knock=10 # seconds; TCP has sent its first packet four times by then
 
 # The .tar.gz hold the same training texts with one empty line more at the end (see accept). Their val.de is another
@@ -146,17 +147,26 @@ in_place() { [ -f "$out/$1" ] && agrees "$out/$1" "$1"; }
 # The name of a file in the data set's repository.
 original_name() { case $1 in test.*) echo "test_2016_flickr.${1#test.}" ;; *) echo "$1" ;; esac; }
 
+# Whoever packed an archive chose its names, so only a plain one goes back to tar: nothing that it could take for an
+# option or a pattern, or that a terminal would obey.
 in_archive() { # ARCHIVE FILE: the member of that name, in whatever folder
-  tar -tzf "$1" 2>/dev/null |
-    awk -v file="$2" '{ name = $0; sub(/.*\//, "", name) } name == file { last = $0 } END { print last }'
+  untarred "$1" | tar -tf - 2>/dev/null | awk -v file="$2" '
+    !/^[A-Za-z0-9._\/][A-Za-z0-9._\/ -]*$/ { next }
+    { name = $0; sub(/.*\//, "", name) }
+    name == file { last = $0 }
+    END { print last }
+  '
 }
+
+# No more than an archive of two texts has: what is packed can be a thousand times as long.
+untarred() { gzip -cd <"$1" 2>/dev/null | head -c $((2 * most + 65536)); }
 
 unpack() { # KIND PATH FILE, to standard output
   case $1 in
   # -f: what is not compressed after all, as when a server or a platform has unpacked it on the way, passes unchanged.
   gz) gzip -cdf <"$2" ;;
   plain) cat <"$2" ;;
-  tar) tar -xzOf "$2" "$(in_archive "$2" "$3")" ;;
+  tar) untarred "$2" | tar -xOf - -- "$(in_archive "$2" "$3")" ;; # a path with a colon would be another host to tar
   esac
 }
 
@@ -170,11 +180,13 @@ accept() { # KIND PATH FILE FROM; FROM is only said
     why="no $file in the archive, or not a whole archive"
     return 1
   fi
-  { unpack "$kind" "$path" "$file" >"$text"; } 2>/dev/null || true # cut or broken: the sum tells
+  # What is cut or broken is left to the sum to tell; the status of head alone says that the disk is full.
+  { unpack "$kind" "$path" "$file" | head -c $((most + 1)) >"$text"; } 2>/dev/null || [ "${PIPESTATUS[1]}" = 0 ] ||
+    die "cannot write $text: is the disk full? ($(free_space))"
   if ! agrees "$text" "$file"; then
-    length=$({ unpack "$kind" "$path" "$file" 2>/dev/null || true; } | wc -c | tr -d ' ')
-    [ "$length" = "$(size_of "$text")" ] || die "cannot write $text: is the disk full? ($(free_space))"
+    length=$(size_of "$text")
     why="wrong bytes: the SHA-256 of the text is ${sum:0:16}..., expected $(wanted "$file" | cut -c 1-16)..."
+    [ "$length" -le "$most" ] || why="wrong bytes: more than $most of them"
     if [ "$kind" != tar ] || ! ends_in_empty_line "$text"; then return 1; fi
     head -c $((length - 1)) "$text" >"$text.shorter" || die "cannot write $text.shorter: is the disk full?"
     agrees "$text.shorter" "$file" || return 1
@@ -208,7 +220,9 @@ one_try() { # ADDRESS PART [OPTION]
   before=$(size_of "$part")
   status=0
   # shellcheck disable=SC2086 # $option and $bar are options or nothing
-  (cd "${part%/*}" && exec wget --continue --tries=1 --timeout="$timeout" --connect-timeout="$knock" $option $bar \
+  # ulimit counts 512 bytes on some systems and 1024 on the others, so wget may write the limit or twice as much.
+  (trap '' XFSZ && ulimit -S -f $((most / 512)) 2>/dev/null
+    cd "${part%/*}" && exec wget --continue --tries=1 --timeout="$timeout" --connect-timeout="$knock" $option $bar \
     --output-file="$log" --output-document="${part##*/}" -- "$address") & # its bar shows the name, so no path there
   wget_pid=$!
   while kill -0 "$wget_pid" 2>/dev/null; do
@@ -242,6 +256,9 @@ judge() { # HOST PART
   if [ "$status" = 5 ]; then
     why="no secure connection to $host, even without the check of its certificate"
     verdict=silent
+  elif [ "$status" = 3 ] && [ "$(size_of "$2")" -ge "$most" ]; then
+    why="wrong bytes: more than $most of them"
+    rm -f "$2"
   elif [ "$status" = 3 ]; then
     die "cannot write $2: is the disk full? ($(free_space))"
   elif [ "$status" = 8 ]; then

@@ -17,7 +17,7 @@ import sys
 import tarfile
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -828,6 +828,202 @@ def test_archive_cut_off_and_not_an_archive(serve, fetch):
     assert_whole(result, fetch.out)
     assert cut.requests[1][1] is not None
     assert "no train.de in the archive, or not a whole archive" in result.stderr
+
+
+def members(named, padding=0):
+    """A .tar.gz of the members of those names, after one of as many bytes as ``padding``."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in {"padding": bytes(padding), **named}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("through", ["address", "folder"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "--checkpoint-action=exec=touch PWNED;#/train.de",
+        "--to-command=touch PWNED;#/train.de",
+        "-Itouch PWNED;#/train.de",
+        "a\x1b[2Jb/train.de",
+        "a\nb/train.de",
+        "*/train.de",
+    ],
+)
+def test_name_in_an_archive_is_never_an_option(serve, fetch, tmp_path, name, through):
+    hostile = members({name: TEXTS["train.de"] + b"\n"}, padding=1 << 20)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "training.tar.gz").write_bytes(hostile)
+    place = mirror / "training.tar.gz"
+    if through == "address":
+        place = mirror = f"{serve({'training.tar.gz': hostile}).url}/training.tar.gz"
+    right = serve()
+    result = fetch("--mirror", mirror, sources=[right.url])
+    assert_whole(result, fetch.out)
+    assert list(tmp_path.rglob("PWNED")) == []
+    assert f"{place}: no train.de in the archive" in result.stderr
+    assert "\x1b" not in result.stderr
+    assert "/train.de.gz" in [path for path, _ in right.requests]
+
+
+def test_usual_names_in_an_archive(fetch, tmp_path):
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    names = {"train.de": "a folder-1.0_x/./train.de", "train.en": "/train.en"}
+    named = {names[file]: TEXTS[file] + b"\n" for file in names}
+    (mirror / "training.tar.gz").write_bytes(members(named))
+    (mirror / "validation.tar.gz").write_bytes(archive("val"))
+    for file in ("test.de", "test.en"):
+        (mirror / file).write_bytes(TEXTS[file])
+    assert_whole(fetch("--mirror", mirror), fetch.out)
+
+
+def test_archive_member_that_is_no_file(serve, fetch, tmp_path):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, kind in (("train.de", tarfile.SYMTYPE), ("x/train.en", tarfile.FIFOTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "/etc/passwd"
+            tar.addfile(member)
+    hostile = serve({"training.tar.gz": buffer.getvalue()})
+    right = serve()
+    result = fetch(sources=[f"{hostile.url}/training.tar.gz", right.url])
+    assert_whole(result, fetch.out)
+
+
+def test_folder_with_a_colon_is_no_remote_host(fetch, tmp_path):
+    mirror = tmp_path / "col:on"
+    mirror.mkdir()
+    (mirror / "training.tar.gz").write_bytes(archive("train"))
+    (mirror / "validation.tar.gz").write_bytes(archive("val"))
+    for file in ("test.de", "test.en"):
+        (mirror / file).write_bytes(TEXTS[file])
+    assert_whole(fetch("--mirror", "col:on", cwd=tmp_path), fetch.out)
+
+
+# ----------------------------------------------------------------------------------- without an end
+
+
+LIMIT = 4 << 20  # bytes of a text, as in the script; a download may have twice as many
+ENDLESS = 64 << 20  # far beyond what the script may take, and an end where it takes it all
+
+
+def send_endlessly(sent):
+    """Answers every request with one stream; ``sent`` gets the bytes that the client took."""
+
+    def behave(path, handler):
+        handler.send_response(200)
+        handler.end_headers()
+        chunk = os.urandom(1 << 16)
+        sent.append(0)
+        for _ in range(ENDLESS // len(chunk)):
+            handler.wfile.write(chunk)
+            sent[-1] += len(chunk)
+        return True
+
+    return behave
+
+
+def greatest_size_while(run, folder):
+    greatest = 0
+    while run.poll() is None:
+        for path in folder.rglob("*"):
+            with suppress(OSError):
+                greatest = max(greatest, path.stat().st_size)
+        time.sleep(0.02)
+    return greatest
+
+
+@pytest.mark.parametrize("name", ["", "/training.tar.gz"])
+def test_source_that_never_ends(serve, fetch, name):
+    sent = []
+    endless, right = serve({}, behave=send_endlessly(sent)), serve()
+    run = fetch("--timeout=20", sources=[endless.url + name, right.url], start=True)
+    greatest = greatest_size_while(run, fetch.out)
+    stdout, stderr = run.communicate()
+    assert_whole(subprocess.CompletedProcess(run.args, run.returncode, stdout, stderr), fetch.out)
+    assert LIMIT <= greatest <= 2 * LIMIT
+    assert max(sent) < 2 * LIMIT + (16 << 20)  # what lay in the buffers between
+    assert len(sent) == (2 if name else len(FILES))  # one try each
+    assert f"{endless.url + name}: wrong bytes: more than {LIMIT}" in stderr
+    assert right.requests[0] == ("/train.de.gz", None)  # nothing of it is resumed
+
+
+def bomb(size):
+    """A .gz of a few kB that unpacks to so many zeros."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=9) as file:
+        for _ in range(size >> 20):
+            file.write(bytes(1 << 20))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("through", ["address", "folder"])
+def test_gzip_bomb(serve, fetch, tmp_path, through):
+    packed = bomb(ENDLESS)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "train.de.gz").write_bytes(packed)
+    if through == "address":
+        mirror = serve(RAW | {"train.de.gz": packed}).url
+    run = fetch("--mirror", mirror, sources=[serve().url], start=True)
+    greatest = greatest_size_while(run, fetch.out)
+    stdout, stderr = run.communicate()
+    assert_whole(subprocess.CompletedProcess(run.args, run.returncode, stdout, stderr), fetch.out)
+    assert greatest <= LIMIT + 1
+    assert f"{mirror}{'' if through == 'address' else '/train.de.gz'}: wrong bytes" in stderr
+
+
+@pytest.mark.parametrize("kind", ["member", "padding", "sparse"])
+def test_archive_bomb(serve, fetch, kind):
+    if kind == "member":
+        packed = members({"train.de": bytes(ENDLESS)})
+    elif kind == "padding":  # the right text behind much else
+        packed = members({"train.de": TEXTS["train.de"] + b"\n"}, padding=ENDLESS)
+    else:
+        packed = sparse_archive("train.de", 1 << 40)
+    hostile, right = serve({"training.tar.gz": packed}), serve()
+    started = time.monotonic()
+    run = fetch(sources=[f"{hostile.url}/training.tar.gz", right.url], start=True)
+    greatest = greatest_size_while(run, fetch.out)
+    stdout, stderr = run.communicate()
+    assert time.monotonic() - started < 20
+    assert_whole(subprocess.CompletedProcess(run.args, run.returncode, stdout, stderr), fetch.out)
+    assert greatest <= LIMIT + 1
+    assert "train.de" in [path[1:9] for path, _ in right.requests]
+
+
+def sparse_archive(name, size):
+    """A .tar.gz of one member that is a hole of so many bytes (the format of old GNU tar)."""
+    header = tarfile.TarInfo(name)
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    block[156:157] = b"S"
+    block[257:265] = b"ustar  \0"
+    block[386:398] = b"%011o\0" % min(size, 8**11 - 1)  # one entry: at the end, of no bytes
+    block[398:410] = b"%011o\0" % 0
+    block[483:495] = b"%011o\0" % min(size, 8**11 - 1)  # the size with the hole
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return gzip.compress(bytes(block) + bytes(1024))
+
+
+def test_full_lengths_are_not_cut(serve, fetch, tmp_path):
+    """As long as the real texts and their archive, and longer: a text of almost the limit."""
+    texts = {file: TEXTS[file] * (LIMIT // len(TEXTS[file]) // 2) for file in FILES}
+    sums = tmp_path / "large"
+    sums.write_text("".join(f"{hashlib.sha256(texts[f]).hexdigest()}  {f}\n" for f in FILES))
+    plain = {file: text for file, text in texts.items() if not file.startswith("train")}
+    source = serve(plain | {"training.tar.gz": archive("train", texts)})
+    result = fetch(
+        f"--checksums={sums}",
+        f"--mirror={source.url}",
+        sources=[f"{source.url}/training.tar.gz"],
+    )
+    assert_whole(result, fetch.out, texts)
 
 
 # ---------------------------------------------------------------------------- the machine and usage
