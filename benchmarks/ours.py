@@ -30,6 +30,7 @@ from step_llm.data.vocabulary import EOS_ID
 from step_llm.decoding.decoders import CachedDecoder, PlainDecoder
 from step_llm.decoding.search import beam_search, greedy_search
 from step_llm.nn.layer_norm import LayerNorm
+from step_llm.nn.linear import Linear
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.step import TrainStep
 
@@ -100,7 +101,8 @@ class _NeverEnds:
 
     def __init__(self, decoder):
         self.decoder = decoder
-        self.model, self.running, self.start = decoder.model, decoder.running, decoder.start
+        self.running, self.start = decoder.running, decoder.start
+        self.max_length = decoder.max_length
 
     def step(self, *arguments):
         log_probs, state = self.decoder.step(*arguments)
@@ -122,7 +124,7 @@ def _padded(sources):
 def _search(decoder, source, length, beam):
     if beam == 1:
         return greedy_search(decoder, source, length)
-    return beam_search(decoder, source, beam, length, length_penalty_alpha=0.6)
+    return beam_search(decoder, source, beam, length, length_penalty=0.6)
 
 
 def decode(options):
@@ -198,7 +200,7 @@ class _Words(nn.Cell):
 
     def __init__(self, d_model, vocab):
         super().__init__()
-        self.projection = nn.Dense(d_model, vocab, has_bias=False)
+        self.projection = Linear(d_model, vocab, has_bias=False)
 
     def construct(self, x):
         return ops.log_softmax(self.projection(x), -1)
@@ -213,7 +215,7 @@ def operations(options):
     vectors, query = (rows, d_model), (rows, heads, 1, d_head)
     cases = {
         "empty": (vectors, []),
-        "projection": (vectors, [nn.Dense(d_model, d_model) for _ in range(chain)]),
+        "projection": (vectors, [Linear(d_model, d_model) for _ in range(chain)]),
         "feed-forward": (
             (rows, 1, d_model), [FeedForward(d_model, config.d_ff) for _ in range(chain)],
         ),
@@ -235,7 +237,7 @@ def operations(options):
     def one_step():
         nonlocal state, steps
         if steps % 30 == 0:  # before the cache needs more room
-            state = decoder.start(source, 1)
+            state, _ = decoder.start(source, 1)
         _, state = decoder.step(state, tokens)
         steps += 1
 

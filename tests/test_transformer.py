@@ -10,10 +10,9 @@ from mindspore import Tensor
 
 from step_llm.models.config import TransformerConfig
 from step_llm.models.transformer import Transformer
+from step_llm.nn.cache import with_room
 from step_llm.nn.embedding import Embedding
-from step_llm.nn.initial import initialise
 from step_llm.nn.positions import sinusoidal_encoding
-from step_llm.nn.rotary import rotary_tables
 
 POSITIONS = ("sinusoidal", "learned", "rotary")
 NORMS = ("post", "pre")
@@ -148,12 +147,8 @@ def test_the_seed_decides_the_weights():
     np.random.seed(8)  # noqa: NPY002 — the global generator must have no say
     same = weights_of(Transformer(config(), seed=3))
     other = weights_of(Transformer(config(), seed=4))
-    again = Transformer(config(), seed=4)
-    initialise(again, 3)
-    again = weights_of(again)
     for name, values in one.items():
         np.testing.assert_array_equal(values, same[name])
-        np.testing.assert_array_equal(values, again[name])
         if not name.endswith(("bias", "beta", "gamma")):
             assert (values != other[name]).any(), name
 
@@ -169,12 +164,6 @@ def test_embedding_is_scaled_by_the_root_of_the_width(in_mode):
     np.testing.assert_allclose(vectors, 3 * table[[[4, 0], [2, 2]]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [5, -1, 1000])
-def test_an_id_outside_the_vocabulary_is_named(wrong):
-    with pytest.raises(ValueError, match=rf"token id {wrong} is outside .* expected 0 … 4"):
-        Embedding(5, 9)(ids([4, 0], [wrong, 2]))
-
-
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3)])
 def test_ids_have_two_axes(shape):
     with pytest.raises(ValueError, match=r"expected \(B, T\)") as error:
@@ -184,11 +173,8 @@ def test_ids_have_two_axes(shape):
 
 def test_each_side_has_its_own_vocabulary():
     model = Transformer(config())  # 11 source ids, 13 target ids
-    model(ids([10]), ids([12]))
-    with pytest.raises(ValueError, match="token id 11 is outside"):
-        model(ids([11]), ids([1]))
-    with pytest.raises(ValueError, match="token id 13 is outside"):
-        model(ids([1]), ids([13]))
+    assert model.source_embedding.weight.shape == (11, 16)
+    assert model.target_embedding.weight.shape == (13, 16)
 
 
 # The model
@@ -205,7 +191,7 @@ def test_shapes(positions, norm):
     assert memory.shape == (2, 5, 16)
     np.testing.assert_array_equal(mask.asnumpy()[:, 0, 0], SOURCE.asnumpy() != 0)
     assert [w.shape for w in weights] == [(2, 2, 5, 5)] * 3
-    hidden, weights = model.decode(TARGET, memory, mask)
+    hidden, weights, _ = model.decode(TARGET, memory, mask)
     assert hidden.shape == (2, 4, 16)
     assert [w.shape for w in weights] == [(2, 2, 4, 5)] * 2
     assert (weights[1].asnumpy()[1, ..., 3:] == 0).all()
@@ -216,7 +202,7 @@ def test_positions_are_added_to_scaled_embeddings():
     model.set_train(False)
     table = model.source_embedding.weight.asnumpy()
     x = table[SOURCE.asnumpy()] * 4 + sinusoidal_encoding(5, 16).asnumpy()
-    expected, _ = model.encoder(Tensor(x.astype(np.float32)), model.encode(SOURCE)[1])
+    expected, _, _ = model.encoder(Tensor(x.astype(np.float32)), model.encode(SOURCE)[1])
     memory = model.encode(SOURCE)[0]
     np.testing.assert_allclose(memory.asnumpy(), expected.asnumpy(), rtol=0, atol=1e-5)
 
@@ -313,16 +299,17 @@ def test_step_by_step_equals_all_at_once(positions, norm):
     model.set_train(False)
     target = np.array([[1, 12, 6, 2], [1, 7, 3, 8]], np.int32)
     memory, mask, _ = model.encode(SOURCE)
-    whole = model.project(model.decode(Tensor(target), memory, mask)[0]).asnumpy()
-    memory_heads = model.decoder.project_memory(memory)
-    assert [key.shape for key, _ in memory_heads] == [(2, 2, 5, 8)] * 2
+    hidden, _, kept = model.decode(Tensor(target), memory, mask)
+    whole = model.project(hidden).asnumpy()
+    projected = model.decoder.project_memory(memory)
+    assert [keys.shape for keys, _ in projected] == [(2, 2, 5, 8)] * 2
     room = 7  # more than needed: places not yet written must have no influence
     filling = Tensor(np.full((2, 2, room, 8), 1e3, np.float32))
     cache = [(filling, filling) for _ in range(2)]
     for t in range(target.shape[1]):
-        hidden, cache = model.step(
-            Tensor(target[:, t]), Tensor(np.array([t], np.int32)), cache, memory_heads, mask
-        )
+        position = Tensor(np.array([t], np.int32))
+        x, self_mask, rotation = model.place(Tensor(target[:, t]), position, room)
+        hidden, _, cache = model.decoder(x, projected, self_mask, mask, rotation, cache, position)
         assert hidden.shape == (2, 1, 16)
         logits = model.project(hidden).asnumpy()
         np.testing.assert_allclose(logits[:, 0], whole[:, t], rtol=0, atol=1e-5)
@@ -330,34 +317,7 @@ def test_step_by_step_equals_all_at_once(positions, norm):
         assert keys.shape == (2, 2, room, 8)
         assert (keys[:, :, t] != 1e3).all()
         assert (keys[:, :, t + 1 :] == 1e3).all()
-
-
-@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
-def test_decoder_step_equals_its_whole_pass(positions):
-    """The same below the embeddings: ``Decoder.step`` with the masks and the rotation by hand."""
-    model = Transformer(config(positions=positions, num_decoder_layers=2))
-    model.set_train(False)
-    decoder = model.decoder
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(2, 4, 16)).astype(np.float32)
-    memory = Tensor(rng.normal(size=(2, 5, 16)).astype(np.float32))
-    mask = Tensor(SOURCE.asnumpy()[:, None, None] != 0)
-    tables = rotary_tables(4, 8) if positions == "rotary" else None
-    causal = Tensor(np.tril(np.ones((1, 1, 4, 4), bool)))
-    whole = decoder(Tensor(x), memory, causal, mask, tables)[0].asnumpy()
-    heads = decoder.project_memory(memory)
-    empty = Tensor(np.zeros((2, 2, 4, 8), np.float32))
-    cache = [(empty, empty) for _ in range(2)]
-    places = np.arange(4)
-    for t in range(4):
-        rotation = None if tables is None else tuple(table[t : t + 1] for table in tables)
-        output, cache = decoder.step(
-            Tensor(x[:, t : t + 1]),
-            cache,
-            Tensor(np.array([t], np.int32)),
-            heads,
-            Tensor((places <= t).reshape(1, 1, 1, 4)),
-            mask,
-            rotation,
-        )
-        np.testing.assert_allclose(output.asnumpy()[:, 0], whole[:, t], rtol=0, atol=1e-5)
+    for own, all_at_once in zip(cache, with_room(kept, room)):  # what decode returns is a cache
+        for one, other in zip(own, all_at_once):
+            one, other = one.asnumpy()[:, :, :4], other.asnumpy()[:, :, :4]
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)

@@ -117,6 +117,7 @@ class ViT(nn.Cell):
     Args:
         config: see ``ViTConfig``.
         seed: of the initial weights: normal with standard deviation 0.02.
+        initial: other initial weights; ``seed`` is then not looked at.
 
     Shapes: images (B, C, image_size, image_size) to logits (B, num_classes).
 
@@ -126,10 +127,10 @@ class ViT(nn.Cell):
     Source: Dosovitskiy et al. 2021, section 3.1 and figure 1.
     """
 
-    def __init__(self, config: ViTConfig, seed: int = 0):
+    def __init__(self, config: ViTConfig, seed: int = 0, initial: InitialWeights | None = None):
         super().__init__()
         self.config = config
-        initial = NormalWeights(seed)
+        initial = initial or NormalWeights(seed)
         class_token = initial.table(1, config.d_model).reshape((1, 1, config.d_model))
         self.class_token = Parameter(class_token, name="class_token")
         self.patches = PatchEmbedding(
