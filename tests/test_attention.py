@@ -11,6 +11,7 @@ from mindspore import Tensor, nn, ops
 
 from step_llm.nn.additive_attention import AdditiveAttention
 from step_llm.nn.attention import MultiHeadAttention, scaled_dot_product_attention
+from step_llm.nn.forms import device_form
 from step_llm.nn.masks import causal_mask, padding_mask
 from step_llm.nn.rotary import rotary_tables
 
@@ -373,3 +374,50 @@ def test_the_halves_name_an_input_of_a_wrong_rank(shape):
         attention.project_key_value(x, x)
     with pytest.raises(ValueError, match=r"query has shape .*expected \(B, length, d_model\)"):
         attention.attend(x, heads, heads)
+
+
+# Fewer heads of keys and values
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("is_rotary", [False, True])
+def test_grouped_queries_share_keys_and_values(num_kv_heads, is_rotary, in_mode):
+    """As the whole cell with the projections of keys and values repeated for each group."""
+    heads, d_model = 4, 16
+    d_head, groups = d_model // heads, heads // num_kv_heads
+    cell, whole = (
+        MultiHeadAttention(d_model, heads, num_kv_heads),
+        MultiHeadAttention(d_model, heads),
+    )
+    rng = np.random.default_rng(0)
+    for name, weight in cell.parameters_and_names():
+        value = rng.normal(size=weight.shape).astype(np.float32)
+        weight.set_data(Tensor(value))
+        if name.startswith(("key", "value")):
+            value = value.reshape(num_kv_heads, d_head, *value.shape[1:])
+            value = np.repeat(value, groups, axis=0).reshape(d_model, *value.shape[2:])
+        dict(whole.parameters_and_names())[name].set_data(Tensor(value))
+    x = Tensor(random(1, 2, 5, d_model))
+    rotation = rotary_tables(5, d_head) if is_rotary else None
+    mask = causal_mask(5)
+    output, weights = in_mode(cell)(x, x, x, mask, rotation, True)
+    expected, expected_weights = whole(x, x, x, mask, rotation, True)
+    np.testing.assert_allclose(output.asnumpy(), expected.asnumpy(), rtol=0, atol=2e-5)
+    np.testing.assert_allclose(weights.asnumpy(), expected_weights.asnumpy(), rtol=0, atol=1e-5)
+    keys, values = cell.project_key_value(x, x, rotation)
+    assert keys.shape == values.shape == (2, num_kv_heads, 5, d_head)
+
+
+@pytest.mark.parametrize("num_kv_heads", [0, 3, 8])
+def test_heads_of_keys_that_do_not_divide_are_refused(num_kv_heads):
+    with pytest.raises(ValueError, match=f"by num_kv_heads {num_kv_heads}; expected"):
+        MultiHeadAttention(16, 4, num_kv_heads)
+
+
+def test_a_low_score_is_still_a_score():
+    """An allowed score far below −1e9 keeps its weight beside forbidden ones."""
+    query, key = Tensor([[[2e9]]], ms.float32), Tensor([[[-1.0], [1.0]]], ms.float32)
+    mask = Tensor(np.array([[[True, False]]]))
+    for function in (scaled_dot_product_attention, device_form(scaled_dot_product_attention)):
+        _, weights = function(query, key, key, mask)
+        np.testing.assert_array_equal(weights.asnumpy(), [[[1.0, 0.0]]])

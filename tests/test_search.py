@@ -293,7 +293,7 @@ def test_the_length_penalty_is_the_papers():
         ({"source": SOURCE.astype(np.float32)}, "expected integers"),
         ({"beam_size": 0}, "beam_size is 0"),
         ({"n_best": 4}, "expected 1 <= n_best <= beam_size"),
-        ({"length_penalty": -1.0}, "expected at least 0"),
+        ({"length_penalty": -1.0}, "length_penalty is -1.0; expected a number of at least 0"),
         ({"length_penalty": np.nan}, "length_penalty is nan"),
         ({"length_penalty": np.inf}, "length_penalty is inf"),
         ({"max_length": 0}, "max_length is 0"),

@@ -80,10 +80,10 @@ def test_tied_weights_are_one_parameter():
     assert model.source_embedding.weight is model.target_embedding.weight
     tables = [weight for weight in model.get_parameters() if weight.shape == (13, 16)]
     assert len(tables) == 1
-    assert not hasattr(model, "output_weight")
+    assert model.output_weight is None
     model = Transformer(config(tied_embeddings="output"))
     assert model.source_embedding.weight is not model.target_embedding.weight
-    assert not hasattr(model, "output_weight")
+    assert model.output_weight is None
 
 
 @pytest.mark.parametrize("tied", ["none", "output"])

@@ -56,7 +56,8 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
     Args:
         decoder: a ``StepDecoder``.
         inputs: what its ``start`` takes.
-        choose: from (R, V), a copy of the log-probabilities, to the next tokens (R,).
+        choose: from (R, V), a copy of the log-probabilities, to the next tokens (R,); it may forbid
+            a token by writing −∞ there.
         max_length: the most tokens of each text, the end token included; a number, or (R,).
         end_id: the token that ends a text; None ends none.
         is_open: (R,) Boolean; False for an input that gets no token at all. None opens all.
@@ -77,8 +78,9 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
         while is_open.any():
             log_probs, state = decoder.step(state, tokens)
             # What a model says after a text's end has no meaning, and may be no distribution.
-            tokens = choose(np.where(is_open[:, None], log_probs, 0.0)).astype(np.int32)
-            chosen = np.where(is_open, log_probs[rows, tokens], 0.0)
+            choices = np.where(is_open[:, None], log_probs, 0.0)
+            tokens = choose(choices).astype(np.int32)
+            chosen = np.where(is_open, choices[rows, tokens], 0.0)
             _check_probable(np.isfinite(chosen))
             log_prob += chosen
             is_finished |= is_open & (tokens == end_id)

@@ -126,8 +126,9 @@ class RecurrentTranslator(nn.Cell):
                 config.target_vocab_size, width, name="output_weight"
             )
         self.target_embedding = Embedding(config.target_vocab_size, width, initial=initial)
-        self.source_embedding = self.target_embedding
-        if config.tied_embeddings != "all":
+        if config.tied_embeddings == "all":
+            self.source_embedding = self.target_embedding
+        else:
             self.source_embedding = Embedding(config.source_vocab_size, width, initial=initial)
         half = width // 2
         self.forward_layers = _layers(config, half, initial)

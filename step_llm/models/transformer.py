@@ -50,8 +50,9 @@ class Transformer(nn.Cell):
                 config.target_vocab_size, config.d_model, name="output_weight"
             )
         self.target_embedding = Embedding(config.target_vocab_size, config.d_model, initial=initial)
-        self.source_embedding = self.target_embedding
-        if config.tied_embeddings != "all":
+        if config.tied_embeddings == "all":
+            self.source_embedding = self.target_embedding
+        else:
             self.source_embedding = Embedding(
                 config.source_vocab_size, config.d_model, initial=initial
             )

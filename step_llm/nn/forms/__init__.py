@@ -1,20 +1,18 @@
 """Device forms: what is written differently for one device's speed, a module a device.
 
-A component takes the textbook's function through ``device_form``; where the device has a form of
-its own, its module holds a function of the same name and arguments, and the component gets that
-one. The tests hold each form against the textbook's, forward and gradient.
+A component takes the textbook's function through ``device_form``. Where the device has a form of
+its own, its module's ``FORMS`` holds it, a function of the same name and arguments, and the
+component gets that one. The tests hold each form against the textbook's, forward and gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from step_llm.nn.forms import ascend, cpu, gpu
 from step_llm.runtime.device import current_device
 
-__all__ = ["FORMS", "device_form"]
-
-FORMS = {"Ascend": ascend.FORMS, "GPU": gpu.FORMS, "CPU": cpu.FORMS}
+__all__ = ["device_form"]
 
 
 def device_form(textbook: Callable) -> Callable:
@@ -26,4 +24,6 @@ def device_form(textbook: Callable) -> Callable:
     Returns:
         the device's own form, or the textbook's where it has none.
     """
-    return FORMS[current_device()].get(textbook.__name__, textbook)
+    # Imported here, since a form may call the textbook's function.
+    module = import_module(f"step_llm.nn.forms.{current_device().lower()}")
+    return module.FORMS.get(textbook.__name__, textbook)
