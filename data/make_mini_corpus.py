@@ -1,10 +1,11 @@
 """Write the embedded corpus ``data/mini``: German image captions and their English translations.
 
 The corpus is what a learner trains on when Multi30k cannot be downloaded. A small grammar writes
-it: the lexicon comes first, then German grammar, English grammar, what goes with what, the
-templates that put sentences together, and last the splits and the files. Every sentence is built
-once as a structure and spelled out twice, so the two sides always agree in meaning, and the English
-is a function of the German: no construction has two translations in the same context.
+it, from the words in ``data/mini_grammar`` (README.md there says how to add one). Here stand the
+reading of those tables, German grammar, English grammar, the templates that put sentences
+together, and last the splits and the files. Every sentence is built once as a structure and spelled
+out twice, so the two sides always agree in meaning, and the English is a function of the German: no
+construction has two translations in the same context.
 
     python data/make_mini_corpus.py                  write data/mini
     python data/make_mini_corpus.py --out FOLDER     write another folder
@@ -32,665 +33,7 @@ RARE = 12
 MAX_WORDS = 24
 
 # -------------------------------------------------------------------------------------------------
-# Lexicon: adjectives and adverbs
-# -------------------------------------------------------------------------------------------------
-
-ADJECTIVES = dict(
-    entry.split()
-    for entry in """
-    alt old, jung young, klein small, groß big, neu new, schön beautiful, lang long, kurz short,
-    hoch high, rot red, blau blue, grün green, gelb yellow, schwarz black, weiß white, grau gray,
-    braun brown, bunt colorful, dunkel dark, hell bright, golden golden, silbern silver, violett
-    purple, gestreift striped, gefleckt spotted, kariert checkered, warm warm, kalt cold, heiß hot,
-    frisch fresh, süß sweet, nass wet, schmutzig dirty, sauber clean, schwer heavy, leicht light,
-    leer empty, rund round, dick thick, kaputt broken, modern modern, teuer expensive, ruhig quiet,
-    belebt busy, breit wide, schmal narrow, steil steep, tief deep, gemütlich cozy, blond blond,
-    fröhlich cheerful, müde tired, freundlich friendly, elegant elegant, stark strong, neugierig
-    curious, glücklich happy, nervös nervous, lustig funny, ernst serious, schlank slim, mutig
-    brave, hungrig hungry, durstig thirsty, faul lazy, bekannt famous, sonnig sunny, windig windy,
-    hölzern wooden, traurig sad
-    """.replace("\n", " ").split(",")
-)
-# "groß" is the one adjective whose English depends on its noun: people are tall, the rest is big.
-TALL = "tall"
-
-# The form endings are attached to, where it is not the dictionary form.
-ADJECTIVE_STEMS = {"hoch": "hoh", "dunkel": "dunkl", "teuer": "teur", "müde": "müd"}
-
-ADVERBS = dict(
-    entry.split()
-    for entry in """
-    langsam slowly, schnell quickly, vorsichtig carefully, fröhlich cheerfully, leise quietly, laut
-    loudly, geduldig patiently, stolz proudly, allein alone, zusammen together, draußen outside
-    """.replace("\n", " ").split(",")
-)
-LATE_ADVERBS = ("allein", "zusammen", "draußen")  # English puts these after the object
-
-NUMBERS = dict(
-    entry.split()
-    for entry in """
-    zwei two, drei three, vier four, fünf five, sechs six, sieben seven, acht eight, neun nine, zehn
-    ten, elf eleven, zwölf twelve
-    """.replace("\n", " ").split(",")
-)
-# Stems: viele, mehrere, einige.
-QUANTIFIERS = {"viel": "many", "mehrer": "several", "einig": "some"}
-
-# -------------------------------------------------------------------------------------------------
-# Lexicon: nouns
-# -------------------------------------------------------------------------------------------------
-
-
-class Noun(NamedTuple):
-    """A noun in both languages. ``tags`` say what it is, ``adjectives`` what it can be."""
-
-    gender: str  # "m", "f" or "n"
-    singular: str
-    genitive: str  # singular; a masculine whose genitive does not end in -s is of the n-declension
-    plural: str
-    english: str
-    english_plural: str
-    tags: tuple[str, ...]
-    adjectives: tuple[str, ...]
-
-
-def english_plural(word):
-    """The regular English plural: dog, dogs; bus, buses; baby, babies."""
-    if word.endswith(("s", "x", "ch", "sh")):
-        return word + "es"
-    if word.endswith("y") and word[-2] not in "aeiou":
-        return word[:-1] + "ies"
-    return word + "s"
-
-
-NOUNS = {}
-
-
-def nouns(tags, adjectives, table):
-    """Enter ``table`` into the lexicon, a noun a line, and return its nouns.
-
-    A line is ``gender singular genitive plural = english``, with ``/plural`` after an irregular
-    English plural and ``; adjectives`` where the noun does not take those of its table.
-    """
-    entered = []
-    for line in table.strip().splitlines():
-        german, rest = line.split("=")
-        rest, semicolon, own_adjectives = rest.partition(";")
-        english, _, plural = rest.strip().partition("/")
-        gender, singular, genitive, german_plural = german.split()
-        noun = Noun(
-            gender,
-            singular,
-            genitive,
-            german_plural,
-            english,
-            plural or english_plural(english),
-            tuple(tags.split()),
-            tuple((own_adjectives if semicolon else adjectives).split()),
-        )
-        if singular in NOUNS:
-            raise ValueError(f"{singular!r} is in the lexicon twice")
-        unknown = [word for word in noun.adjectives if word not in ADJECTIVES]
-        if unknown:
-            raise ValueError(f"{singular!r} takes adjectives that the lexicon lacks: {unknown}")
-        NOUNS[singular] = noun
-        entered.append(noun)
-    return entered
-
-
-ADULT_ADJECTIVES = (
-    "jung alt groß blond fröhlich müde freundlich elegant stark neugierig glücklich nervös lustig "
-    "ernst schlank mutig"
-)
-MEN = nouns(
-    "person adult male",
-    ADULT_ADJECTIVES,
-    """
-    m Mann Mannes Männer = man/men
-    m Lehrer Lehrers Lehrer = teacher
-    m Arzt Arztes Ärzte = doctor
-    m Koch Kochs Köche = cook
-    m Bäcker Bäckers Bäcker = baker
-    m Bauer Bauern Bauern = farmer
-    m Polizist Polizisten Polizisten = policeman/policemen
-    m Feuerwehrmann Feuerwehrmanns Feuerwehrmänner = firefighter
-    m Soldat Soldaten Soldaten = soldier
-    m Musiker Musikers Musiker = musician
-    m Maler Malers Maler = painter
-    m Fotograf Fotografen Fotografen = photographer
-    m Tourist Touristen Touristen = tourist
-    m Kellner Kellners Kellner = waiter
-    m Gärtner Gärtners Gärtner = gardener
-    m Arbeiter Arbeiters Arbeiter = worker
-    m Tischler Tischlers Tischler = carpenter
-    m Mechaniker Mechanikers Mechaniker = mechanic
-    m Radfahrer Radfahrers Radfahrer = cyclist
-    m Wanderer Wanderers Wanderer = hiker
-    m Athlet Athleten Athleten = athlete
-    m Großvater Großvaters Großväter = grandfather ; fröhlich müde freundlich elegant lustig
-    m Vater Vaters Väter = father
-    m Nachbar Nachbarn Nachbarn = neighbor
-    m Briefträger Briefträgers Briefträger = mailman/mailmen
-    m Reporter Reporters Reporter = reporter
-    m Clown Clowns Clowns = clown ; jung alt groß fröhlich müde freundlich lustig
-    m Zauberer Zauberers Zauberer = magician
-    m Student Studenten Studenten = student ; jung groß blond müde neugierig nervös ernst
-    m Pilot Piloten Piloten = pilot
-    m Fischer Fischers Fischer = fisherman/fishermen
-    m Kunde Kunden Kunden = customer
-""",
-)
-WOMEN = nouns(
-    "person adult female",
-    ADULT_ADJECTIVES,
-    """
-    f Frau Frau Frauen = woman/women
-    f Lehrerin Lehrerin Lehrerinnen = teacher
-    f Ärztin Ärztin Ärztinnen = doctor
-    f Köchin Köchin Köchinnen = cook
-    f Polizistin Polizistin Polizistinnen = policewoman/policewomen
-    f Sängerin Sängerin Sängerinnen = singer
-    f Tänzerin Tänzerin Tänzerinnen = dancer
-    f Künstlerin Künstlerin Künstlerinnen = artist
-    f Kellnerin Kellnerin Kellnerinnen = waitress
-    f Studentin Studentin Studentinnen = student ; jung groß blond müde neugierig nervös ernst
-    f Mutter Mutter Mütter = mother
-    f Großmutter Großmutter Großmütter = grandmother ; fröhlich müde freundlich elegant lustig
-    f Dame Dame Damen = lady
-    f Krankenschwester Krankenschwester Krankenschwestern = nurse
-    f Verkäuferin Verkäuferin Verkäuferinnen = saleswoman/saleswomen
-    f Nachbarin Nachbarin Nachbarinnen = neighbor
-""",
-)
-CHILDREN = nouns(
-    "person child",
-    "klein blond fröhlich müde neugierig glücklich lustig mutig hungrig nervös",
-    """
-    m Junge Jungen Jungen = boy
-    n Mädchen Mädchens Mädchen = girl
-    n Kind Kindes Kinder = child/children
-    m Schüler Schülers Schüler = pupil
-    f Schülerin Schülerin Schülerinnen = pupil
-""",
-)
-nouns(
-    "person",
-    "klein müde hungrig",
-    """
-    n Baby Babys Babys = baby
-    m Bruder Bruders Brüder = brother
-    f Schwester Schwester Schwestern = sister
-    m Freund Freundes Freunde = friend
-""",
-)
-EVERYBODY = ("Mann", "Frau", "Junge", "Mädchen", "Kind")  # the people most captions are about
-
-nouns(
-    "animal",
-    "klein groß braun schwarz weiß jung alt hungrig müde nass gefleckt neugierig faul",
-    """
-    m Hund Hundes Hunde = dog
-    f Katze Katze Katzen = cat
-    m Welpe Welpen Welpen = puppy ; klein braun schwarz weiß hungrig müde nass gefleckt neugierig
-    n Kaninchen Kaninchens Kaninchen = rabbit
-    n Pferd Pferdes Pferde = horse
-    f Kuh Kuh Kühe = cow
-    f Ziege Ziege Ziegen = goat
-    m Esel Esels Esel = donkey ; klein groß braun grau jung alt hungrig müde faul
-    n Schaf Schafes Schafe = sheep/sheep ; klein groß schwarz weiß jung alt hungrig müde nass
-    n Schwein Schweins Schweine = pig ; klein groß schwarz schmutzig jung alt hungrig müde faul
-    m Elefant Elefanten Elefanten = elephant ; klein groß grau jung alt hungrig müde
-    m Löwe Löwen Löwen = lion ; groß jung alt hungrig müde faul
-    m Affe Affen Affen = monkey ; klein groß braun jung alt hungrig müde neugierig
-    m Bär Bären Bären = bear ; klein groß braun schwarz jung alt hungrig müde
-    m Vogel Vogels Vögel = bird ; klein groß schwarz weiß blau gelb bunt
-    f Ente Ente Enten = duck ; klein groß braun weiß jung hungrig
-    f Gans Gans Gänse = goose/geese ; klein groß grau weiß jung hungrig
-    f Möwe Möwe Möwen = seagull ; klein groß weiß grau hungrig
-    f Maus Maus Mäuse = mouse/mice ; klein grau braun weiß
-""",
-)
-
-COLORS = "rot blau grün gelb schwarz weiß grau braun bunt violett"
-nouns(
-    "clothes in",
-    COLORS + " gestreift kariert neu alt",
-    """
-    n Hemd Hemdes Hemden = shirt
-    f Jacke Jacke Jacken = jacket
-    m Mantel Mantels Mäntel = coat ; rot blau grün schwarz grau braun lang warm dick schwer neu alt
-    m Pullover Pullovers Pullover = sweater
-    f Hose Hose Hosen = pants/pants ; blau grün schwarz weiß grau braun kurz lang gestreift
-    f Uniform Uniform Uniformen = uniform ; blau grün schwarz weiß grau neu alt
-    f Weste Weste Westen = vest
-    f Schürze Schürze Schürzen = apron
-    n Kostüm Kostüms Kostüme = costume ; rot grün gelb schwarz weiß bunt lustig golden silbern
-""",
-)
-nouns(
-    "clothes in female",
-    COLORS + " gestreift kariert elegant lang kurz",
-    """
-    n Kleid Kleides Kleider = dress
-    m Rock Rockes Röcke = skirt
-    f Bluse Bluse Blusen = blouse ; rot blau grün gelb schwarz weiß gestreift elegant
-""",
-)
-nouns(
-    "clothes in male",
-    "blau schwarz weiß grau braun dunkel elegant teuer",
-    """
-    m Anzug Anzugs Anzüge = suit
-""",
-)
-nouns(
-    "clothes with",
-    COLORS + " groß neu alt",
-    """
-    m Hut Hutes Hüte = hat
-    f Mütze Mütze Mützen = cap
-    m Helm Helms Helme = helmet ; rot blau grün gelb schwarz weiß silbern golden
-    m Schal Schals Schals = scarf/scarves ; rot blau grün gelb weiß bunt warm lang dick gestreift
-    f Brille Brille Brillen = glasses/glasses ; schwarz rot dunkel rund groß golden
-    f Sonnenbrille Sonnenbrille Sonnenbrillen = sunglasses/sunglasses ; schwarz rot dunkel rund groß
-    m Rucksack Rucksacks Rucksäcke = backpack ; rot blau grün schwarz groß klein schwer leicht
-    m Gürtel Gürtels Gürtel = belt ; schwarz braun weiß breit schmal silbern
-""",
-)
-nouns(
-    "clothes with male",
-    "rot blau grün schwarz gestreift elegant bunt",
-    """
-    f Krawatte Krawatte Krawatten = tie
-""",
-)
-nouns(
-    "clothes with pair",
-    "schwarz braun rot warm dick neu alt schmutzig",
-    """
-    m Handschuh Handschuhs Handschuhe = glove
-    m Stiefel Stiefels Stiefel = boot
-    m Schuh Schuhs Schuhe = shoe ; schwarz braun rot weiß neu alt schmutzig
-""",
-)
-
-nouns(
-    "thing",
-    "neu alt groß klein",
-    """
-    n Buch Buches Bücher = book ; neu alt dick rot blau schwer
-    f Zeitung Zeitung Zeitungen = newspaper ; alt
-    m Brief Briefes Briefe = letter ; lang kurz alt
-    m Comic Comics Comics = comic ; lustig neu alt
-    f Landkarte Landkarte Landkarten = map ; alt groß bunt
-    n Gedicht Gedichts Gedichte = poem ; lang kurz schön lustig
-    f Geschichte Geschichte Geschichten = story/stories ; lang kurz schön lustig
-    f Postkarte Postkarte Postkarten = postcard ; schön bunt alt
-    n Bild Bildes Bilder = picture ; groß klein schön bunt alt
-    n Foto Fotos Fotos = photo ; alt schön klein
-    n Plakat Plakats Plakate = poster ; groß bunt neu alt
-    m Spiegel Spiegels Spiegel = mirror ; groß rund alt golden
-    f Uhr Uhr Uhren = clock ; alt groß rund golden kaputt
-    n Schild Schildes Schilder = sign ; groß gelb weiß rot
-    f Fahne Fahne Fahnen = flag ; rot blau grün gelb weiß groß bunt
-    m Luftballon Luftballons Luftballons = balloon ; rot blau grün gelb bunt groß
-    m Regenschirm Regenschirms Regenschirme = umbrella ; rot blau schwarz bunt groß alt kaputt
-    f Kamera Kamera Kameras = camera ; neu alt teuer klein schwarz
-    n Mikrofon Mikrofons Mikrofone = microphone ; schwarz silbern neu
-    f Kerze Kerze Kerzen = candle ; rot weiß groß klein
-    f Tasse Tasse Tassen = cup ; blau weiß bunt leer groß
-    f Flasche Flasche Flaschen = bottle ; grün leer kalt groß
-    n Glas Glases Gläser = glass ; leer sauber groß
-    m Teller Tellers Teller = plate ; weiß rund schmutzig leer
-    m Topf Topfes Töpfe = pot ; heiß schwer groß alt
-    f Vase Vase Vasen = vase ; blau weiß teuer schön
-    f Lampe Lampe Lampen = lamp ; hell klein alt
-    m Schlüssel Schlüssels Schlüssel = key ; golden silbern klein alt
-    f Münze Münze Münzen = coin ; golden silbern alt
-    f Kiste Kiste Kisten = crate ; schwer leicht hölzern groß leer
-    m Karton Kartons Kartons = box ; schwer leicht groß leer braun
-    m Korb Korbes Körbe = basket ; groß klein leer rund schwer
-    m Koffer Koffers Koffer = suitcase ; schwer leicht rot braun schwarz groß
-    f Tasche Tasche Taschen = bag ; schwer rot braun schwarz grün leer
-    f Leiter Leiter Leitern = ladder ; lang hölzern schwer
-    m Eimer Eimers Eimer = bucket ; schwer leer rot blau
-    n Tablett Tabletts Tabletts = tray ; groß rund schwer silbern
-    m Ball Balles Bälle = ball ; rot blau gelb klein bunt
-    m Stein Steines Steine = stone ; klein groß schwer rund
-    m Stock Stockes Stöcke = stick ; lang kurz dick
-    m Schneeball Schneeballs Schneebälle = snowball ; groß klein
-    n Geschenk Geschenks Geschenke = present ; groß klein bunt teuer
-    f Puppe Puppe Puppen = doll ; klein alt schön
-    n Seil Seiles Seile = rope ; lang dick kurz
-    f Decke Decke Decken = blanket ; warm weiß gestreift kariert
-    m Computer Computers Computer = computer ; neu alt teuer modern
-    n Radio Radios Radios = radio ; neu alt klein
-    m Fernseher Fernsehers Fernseher = television ; neu alt groß
-    n Loch Loches Löcher = hole ; tief groß klein
-    m Knochen Knochens Knochen = bone ; groß klein lang
-    f Blume Blume Blumen = flower ; rot gelb blau weiß schön frisch
-    f Rose Rose Rosen = rose ; rot gelb weiß schön
-    f Pflanze Pflanze Pflanzen = plant ; grün klein groß
-    f Fahrkarte Fahrkarte Fahrkarten = ticket ; teuer neu
-    f Sandburg Sandburg Sandburgen = sandcastle ; groß klein schön
-    m Schneemann Schneemanns Schneemänner = snowman/snowmen ; groß klein lustig weiß
-    f Hütte Hütte Hütten = cabin ; klein hölzern gemütlich
-""",
-)
-nouns(
-    "vehicle",
-    "rot blau grün gelb schwarz weiß neu alt",
-    """
-    n Fahrrad Fahrrads Fahrräder = bicycle
-    n Auto Autos Autos = car
-    n Motorrad Motorrads Motorräder = motorcycle
-    m Lastwagen Lastwagens Lastwagen = truck
-    m Traktor Traktors Traktoren = tractor
-    m Bus Busses Busse = bus
-    m Zug Zuges Züge = train
-    n Boot Bootes Boote = boat
-    m Roller Rollers Roller = scooter
-    m Kinderwagen Kinderwagens Kinderwagen = stroller
-    m Rollstuhl Rollstuhls Rollstühle = wheelchair ; neu alt leer
-    f Schubkarre Schubkarre Schubkarren = wheelbarrow ; alt schwer leer rot
-    m Schlitten Schlittens Schlitten = sled ; hölzern alt rot
-    m Wagen Wagens Wagen = cart ; schwer alt hölzern leer
-""",
-)
-nouns(
-    "food",
-    "frisch groß klein",
-    """
-    m Apfel Apfels Äpfel = apple ; rot grün frisch süß groß
-    f Banane Banane Bananen = banana ; gelb süß
-    f Birne Birne Birnen = pear ; gelb süß frisch
-    f Orange Orange Orangen = orange ; süß frisch groß
-    f Karotte Karotte Karotten = carrot ; frisch lang groß
-    f Tomate Tomate Tomaten = tomato/tomatoes ; rot frisch groß
-    f Pizza Pizza Pizzas = pizza ; heiß groß frisch
-    m Kuchen Kuchens Kuchen = cake ; süß groß frisch rund
-    n Brötchen Brötchens Brötchen = roll ; frisch warm
-    m Keks Kekses Kekse = cookie ; süß rund groß
-    f Brezel Brezel Brezeln = pretzel ; frisch warm groß
-    f Wurst Wurst Würste = sausage ; warm lang
-    m Salat Salats Salate = salad ; frisch groß grün
-    f Suppe Suppe Suppen = soup ; heiß warm
-    m Fisch Fisches Fische = fish/fish ; groß klein
-""",
-)
-nouns(
-    "mass",
-    "frisch",
-    """
-    m Kaffee Kaffees - = coffee ; heiß kalt schwarz stark
-    m Tee Tees - = tea ; heiß kalt grün schwarz
-    n Wasser Wassers - = water ; kalt frisch warm
-    f Milch Milch - = milk ; kalt warm frisch
-    m Saft Saftes - = juice ; kalt frisch süß
-    f Limonade Limonade - = lemonade ; kalt süß
-    n Bier Biers - = beer ; kalt dunkel
-    n Brot Brotes - = bread ; frisch dunkel warm
-    m Käse Käses - = cheese ; frisch gelb
-    n Fleisch Fleisches - = meat ; frisch
-    m Reis Reises - = rice ; weiß
-    n Obst Obstes - = fruit ; frisch süß
-    n Holz Holzes - = wood ; schwer nass
-    n Heu Heus - = hay ; frisch
-    n Gras Grases - = grass ; frisch grün hoch nass
-    m Schnee Schnees - = snow ; tief frisch
-    m Sand Sandes - = sand ; heiß warm
-    m Regen Regens - = rain ; warm kalt
-    f Sonne Sonne - = sun ; warm
-    f Hitze Hitze - = heat ;
-    f Kälte Kälte - = cold ;
-    m Wind Windes - = wind ; stark kalt
-    m Nebel Nebels - = fog ; dick kalt
-    m Lärm Lärms - = noise ;
-""",
-)
-nouns(
-    "place",
-    "groß klein alt schön",
-    """
-    m Park Parks Parks = park ; groß klein schön ruhig
-    m Garten Gartens Gärten = garden ; groß klein schön ruhig
-    f Wiese Wiese Wiesen = meadow ; grün groß schön
-    m Spielplatz Spielplatzes Spielplätze = playground ; groß klein neu
-    m Strand Strandes Strände = beach ; schön lang ruhig
-    m See Sees Seen = lake ; groß klein tief blau
-    m Fluss Flusses Flüsse = river ; breit schmal tief
-    n Meer Meeres Meere = sea ; blau kalt
-    m Bach Baches Bäche = stream ; klein schmal kalt
-    n Becken Beckens Becken = pool ; groß tief blau
-    m Wald Waldes Wälder = forest ; dunkel groß ruhig
-    m Baum Baumes Bäume = tree ; groß alt klein
-    m Ast Astes Äste = branch ; lang dick
-    m Berg Berges Berge = mountain ; hoch steil
-    m Hügel Hügels Hügel = hill ; steil grün klein
-    m Felsen Felsens Felsen = rock ; hoch groß steil
-    n Feld Feldes Felder = field ; groß grün
-    f Straße Straße Straßen = street ; belebt ruhig breit schmal nass
-    m Gehweg Gehwegs Gehwege = sidewalk ; breit schmal nass
-    m Platz Platzes Plätze = square ; belebt groß schön
-    f Brücke Brücke Brücken = bridge ; alt lang hoch hölzern
-    f Kirche Kirche Kirchen = church ; alt klein schön
-    n Rathaus Rathauses Rathäuser = town hall ; alt modern
-    n Geschäft Geschäfts Geschäfte = store ; klein neu modern
-    n Museum Museums Museen = museum ; bekannt modern groß
-    n Haus Hauses Häuser = house ; alt weiß klein groß modern
-    m Turm Turmes Türme = tower ; hoch alt bekannt
-    f Statue Statue Statuen = statue ; bekannt alt golden
-    m Brunnen Brunnens Brunnen = fountain ; alt schön
-    f Bushaltestelle Bushaltestelle Bushaltestellen = bus stop ;
-    m Bahnhof Bahnhofs Bahnhöfe = train station ; alt modern
-    m Markt Marktes Märkte = market ; belebt klein
-    f Ecke Ecke Ecken = corner ; ruhig belebt
-    f Bank Bank Bänke = bench/benches ; hölzern grün alt lang
-    m Hof Hofes Höfe = yard ; klein ruhig
-    m Balkon Balkons Balkone = balcony ; klein sonnig
-    f Mauer Mauer Mauern = wall ; hoch alt
-    m Zaun Zaunes Zäune = fence ; hoch hölzern weiß
-    n Tor Tores Tore = gate ; hoch alt breit
-    f Pfütze Pfütze Pfützen = puddle ; groß tief
-    m Tunnel Tunnels Tunnel = tunnel ; lang dunkel
-    f Stadt Stadt Städte = city/cities ; groß belebt
-    f Küche Küche Küchen = kitchen ; klein modern sauber
-    n Wohnzimmer Wohnzimmers Wohnzimmer = living room ; groß gemütlich
-    n Zimmer Zimmers Zimmer = room ; klein hell dunkel gemütlich
-    n Restaurant Restaurants Restaurants = restaurant ; bekannt teuer klein
-    n Café Cafés Cafés = café ; gemütlich klein belebt
-    f Bibliothek Bibliothek Bibliotheken = library/libraries ; groß ruhig modern
-    n Klassenzimmer Klassenzimmers Klassenzimmer = classroom ; hell groß
-    n Büro Büros Büros = office ; modern klein hell
-    f Werkstatt Werkstatt Werkstätten = workshop ; klein alt
-    f Garage Garage Garagen = garage ; dunkel sauber
-    n Zelt Zeltes Zelte = tent ; klein grün
-    n Fenster Fensters Fenster = window ; groß schmutzig
-    f Tür Tür Türen = door ; schwer grün alt
-    m Tisch Tisches Tische = table ; rund lang hölzern
-    m Stuhl Stuhls Stühle = chair ; hölzern alt
-    n Sofa Sofas Sofas = couch ; rot gemütlich alt
-    m Teppich Teppichs Teppiche = carpet ; bunt dick rund
-    n Bett Bettes Betten = bed ; groß gemütlich
-    m Schrank Schranks Schränke = cupboard ; groß alt
-    f Treppe Treppe Treppen = stairs/stairs ; steil lang
-    n Dach Daches Dächer = roof/roofs ; rot steil
-    f Bühne Bühne Bühnen = stage ; groß klein hell
-    n Stadion Stadions Stadien = stadium ; groß modern
-    f Turnhalle Turnhalle Turnhallen = gym ; groß neu
-    m Bauernhof Bauernhofs Bauernhöfe = farm ; alt klein
-    n Feuer Feuers Feuer = fire ; hell groß warm
-    f Rutsche Rutsche Rutschen = slide ; lang steil
-    f Wand Wand Wände = wall ; weiß
-    f Ampel Ampel Ampeln = traffic light ;
-""",
-)
-MASS_PLACES = (
-    "Wasser",
-    "Gras",
-    "Schnee",
-    "Sand",
-    "Regen",
-    "Sonne",
-    "Meer",
-    "Wand",
-    "Rathaus",
-    "Stadt",
-    "Treppe",
-)
-ANIMALS = [noun for noun in NOUNS.values() if "animal" in noun.tags]
-PEOPLE = MEN + WOMEN + CHILDREN
-
-# -------------------------------------------------------------------------------------------------
-# Lexicon: verbs
-# -------------------------------------------------------------------------------------------------
-
-
-class Verb(NamedTuple):
-    """A verb in both languages; only third persons occur, and the plural is the infinitive."""
-
-    particle: str  # "an" in anhalten, empty for a verb that does not separate
-    infinitive: str  # without the particle
-    singular: str  # third person singular, with its change of stem
-    reflexive: bool
-    english: str  # "pick up"
-    progressive: str  # "picking up"
-
-
-def verbs(table):
-    """A verb a line: ``[sich] [particle|]infinitive[:meaning] singular = base/progressive [rest]``.
-
-    ``:meaning`` tells apart verbs that German spells alike and English does not.
-    """
-    entered = {}
-    for line in table.strip().splitlines():
-        german, english = (half.strip() for half in line.split("="))
-        *reflexive, name, singular = german.split()
-        particle, _, infinitive = name.split(":")[0].rpartition("|")
-        forms, _, rest = english.partition(" ")
-        base, progressive = forms.split("/")
-        rest = " " + rest if rest else ""
-        entered[name.replace("|", "")] = Verb(
-            particle, infinitive, singular, bool(reflexive), base + rest, progressive + rest
-        )
-    return entered
-
-
-VERBS = verbs("""
-    singen singt = sing/singing
-    tanzen tanzt = dance/dancing
-    lachen lacht = laugh/laughing
-    lächeln lächelt = smile/smiling
-    weinen weint = cry/crying
-    schlafen schläft = sleep/sleeping
-    warten wartet = wait/waiting
-    arbeiten arbeitet = work/working
-    joggen joggt = jog/jogging
-    klatschen klatscht = clap/clapping
-    jonglieren jongliert = juggle/juggling
-    schreien schreit = scream/screaming
-    schwimmen schwimmt = swim/swimming
-    tauchen taucht = dive/diving
-    sich aus|ruhen ruht = rest/resting
-    sich unterhalten unterhält = talk/talking
-    sich um|sehen sieht = look/looking around
-    spielen spielt = play/playing
-    lesen liest = read/reading
-    schreiben schreibt = write/writing
-    malen malt = paint/painting
-    zeichnen zeichnet = draw/drawing
-    essen isst = eat/eating
-    fressen frisst = eat/eating
-    trinken trinkt = drink/drinking
-    kochen kocht = cook/cooking
-    backen backt = bake/baking
-    schneiden schneidet = cut/cutting
-    kaufen kauft = buy/buying
-    verkaufen verkauft = sell/selling
-    tragen:last trägt = carry/carrying
-    tragen:kleidung trägt = wear/wearing
-    schieben schiebt = push/pushing
-    ziehen zieht = pull/pulling
-    werfen wirft = throw/throwing
-    fangen fängt = catch/catching
-    halten hält = hold/holding
-    reparieren repariert = repair/repairing
-    putzen putzt = clean/cleaning
-    waschen wäscht = wash/washing
-    fotografieren fotografiert = photograph/photographing
-    betrachten betrachtet = admire/admiring
-    suchen sucht = look/looking for
-    verstecken versteckt = hide/hiding
-    hacken hackt = chop/chopping
-    füttern füttert = feed/feeding
-    streicheln streichelt = pet/petting
-    umarmen umarmt = hug/hugging
-    jagen jagt = chase/chasing
-    pflanzen pflanzt = plant/planting
-    gießen gießt = water/watering
-    pflücken pflückt = pick/picking
-    bauen baut = build/building
-    graben gräbt = dig/digging
-    bellen bellt = bark/barking
-    fliegen fliegt = fly/flying
-    gehen geht = walk/walking
-    gehen:spazieren geht = take/taking
-    laufen läuft = run/running
-    laufen:eis läuft = skate/skating
-    rennen rennt = run/running
-    springen springt = jump/jumping
-    klettern klettert = climb/climbing
-    kriechen kriecht = crawl/crawling
-    fahren:rad fährt = ride/riding
-    fahren:auto fährt = drive/driving
-    fahren:ski fährt = ski/skiing
-    reiten reitet = ride/riding
-    sitzen sitzt = sit/sitting
-    stehen steht = stand/standing
-    liegen liegt = lie/lying
-    hängen hängt = hang/hanging
-    stellen stellt = put/putting
-    legen legt = put/putting
-    helfen hilft = help/helping
-    folgen folgt = follow/following
-    danken dankt = thank/thanking
-    zu|hören hört = listen/listening to
-    zu|sehen sieht = watch/watching
-    zu|winken winkt = wave/waving to
-    geben gibt = give/giving
-    zeigen zeigt = show/showing
-    bringen bringt = bring/bringing
-    vor|lesen liest = read/reading
-    zu|werfen wirft = throw/throwing
-    versuchen versucht = try/trying
-    an|halten hält = stop/stopping
-    an|sehen sieht = look/looking at
-    auf|heben hebt = pick/picking up
-    an|ziehen zieht = put/putting on
-    aus|ziehen zieht = take/taking off
-    auf|machen macht = open/opening
-    zu|machen macht = close/closing
-    ein|schalten schaltet = turn/turning on
-    aus|schalten schaltet = turn/turning off
-    auf|hängen hängt = hang/hanging up
-    auf|räumen räumt = tidy/tidying up
-    ein|packen packt = wrap/wrapping
-    aus|packen packt = unpack/unpacking
-    ab|holen holt = collect/collecting
-    ein|steigen:bus steigt = get/getting on
-    ein|steigen:auto steigt = get/getting into
-    aus|steigen:bus steigt = get/getting off
-    aus|steigen:auto steigt = get/getting out of
-    entlang|laufen läuft = run/running along
-    entlang|gehen geht = walk/walking along
-    hinauf|gehen geht = walk/walking up
-    hinunter|gehen geht = walk/walking down
-    hinunter|rennen rennt = run/running down
-    hinunter|rutschen rutscht = slide/sliding down
-""")
-
-# -------------------------------------------------------------------------------------------------
-# German grammar
+# Tables of the grammar
 # -------------------------------------------------------------------------------------------------
 
 # Columns of every table below: masculine, feminine, neuter, plural.
@@ -750,6 +93,571 @@ CONTRACTIONS = {
     "in das": "ins",
     "an das": "ans",
 }
+PREPOSITIONS = (*PREPOSITION_CASE, *TWO_WAY)
+# The English prepositions of things that stand, lie or hang somewhere.
+PLACE_ENGLISH = {
+    "auf": "on",
+    "neben": "next to",
+    "unter": "under",
+    "hinter": "behind",
+    "vor": "in front of",
+    "in": "in",
+    "an": "on",
+    "über": "above",
+    "zwischen": "between",
+}
+
+
+# -------------------------------------------------------------------------------------------------
+# The vocabulary: what a row of each table becomes
+# -------------------------------------------------------------------------------------------------
+
+
+class Adjective(NamedTuple):
+    english: str
+    stem: str  # what endings are attached to: hoh- for hoch
+    uses: tuple[str, ...]
+
+
+class Adverb(NamedTuple):
+    english: str
+    last: bool  # English puts it after the object: alone, not slowly
+
+
+class Noun(NamedTuple):
+    """A noun in both languages. ``tags`` say what it is, ``adjectives`` what it can be."""
+
+    gender: str  # "m", "f" or "n"
+    singular: str
+    genitive: str  # singular; a masculine whose genitive does not end in -s is of the n-declension
+    plural: str
+    english: str
+    english_plural: str
+    tags: tuple[str, ...]
+    adjectives: tuple[str, ...]
+
+
+class Verb(NamedTuple):
+    """A verb in both languages; only third persons occur, and the plural is the infinitive."""
+
+    particle: str  # "an" in anhalten, empty for a verb that does not separate
+    infinitive: str  # without the particle
+    singular: str  # third person singular, with its change of stem
+    reflexive: bool
+    english: str  # "pick up"
+    progressive: str  # "picking up"
+
+
+class Location(NamedTuple):
+    """A place to be: German preposition and noun, English preposition, and what is done there."""
+
+    preposition: str
+    noun: Noun
+    english: str
+    uses: tuple[str, ...]
+
+
+class Activity(NamedTuple):
+    """Who does what, with which objects, where and how; ``kind`` says what the objects are."""
+
+    who: str
+    verb: str
+    kind: str
+    objects: tuple[str, ...]
+    uses: tuple[str, ...]
+    adverbs: tuple[str, ...]
+    times: tuple[str, ...]
+
+
+class Motion(NamedTuple):
+    """A verb and a direction: laufen, über, Brücke, across."""
+
+    verb: str
+    preposition: str
+    noun: str
+    english: str
+
+
+class Arrangement(NamedTuple):
+    """Where things stand, lie or hang, and the verb for putting them there, if there is one."""
+
+    stands: str
+    puts: str
+    things: tuple[str, ...]
+    prepositions: tuple[str, ...]
+    bases: tuple[str, ...]
+
+
+class Gift(NamedTuple):
+    verb: str
+    receivers: str
+    things: tuple[str, ...]
+
+
+class Vocabulary(NamedTuple):
+    """Everything in ``data/mini_grammar``; dictionaries are keyed by the German word."""
+
+    adjectives: dict
+    adverbs: dict
+    numbers: dict
+    quantifiers: dict
+    nouns: dict
+    verbs: dict
+    groups: dict  # of people and animals, by name
+    locations: list
+    times: dict  # by occasion: German to English
+    activities: list
+    animal_activities: list
+    motions: list  # directions of people
+    animal_motions: dict  # by group of animals
+    paths: dict  # verb to nouns: die Treppe hinauf
+    arrangements: list
+    gifts: list
+    dative_verbs: dict  # verb to receivers
+    weather: dict  # by name: German and English clause
+    events: dict  # German and English clause to the places where people wait for it
+    lists: dict  # the word lists of single templates
+
+
+# -------------------------------------------------------------------------------------------------
+# The vocabulary: reading and checking the tables
+# -------------------------------------------------------------------------------------------------
+
+GENDERS = ("m", "f", "n")
+NOUN_KINDS = ("person", "animal", "clothes", "thing", "vehicle", "food", "mass", "place")
+NOUN_TAGS = (
+    "adult", "child", "male", "female", "everyday", "in", "with", "pair", "plain", "definite",
+)  # fmt: skip
+OBJECT_KINDS = ("none", "one", "each", "the", "the plural", "mass", "plural", "fixed")
+WEATHER = ("rain", "snow", "cold", "hot", "dark", "windy")
+# The entries that the templates name.
+NAMED_VERBS = (
+    "ansehen anziehen ausziehen danken folgen fotografieren gehen gehen:spazieren halten helfen "
+    "rennen sitzen spielen stehen suchen tanzen tragen:kleidung versuchen warten waschen zuhören "
+    "zusehen zuwinken"
+)
+NAMED_NUMBERS = "zwei drei vier fünf"
+NAMED_TIMES = "any adult child"
+# What the keys and the words of each list must be; "text" is kept as it stands.
+LIST_CONTENTS = {
+    "moods": ("", "adjective"),
+    "feelings": ("verb", "adjective"),
+    "warm_clothes": ("", "noun"),
+    "runs_into": ("", "noun"),
+    "walks_into": ("", "noun"),
+    "weather_nouns": ("", "noun"),
+    "rooms": ("use", "noun"),
+    "aimless_verbs": ("", "verb"),
+    "hard_verbs": ("", "verb"),
+    "owners": ("", "noun"),
+    "owned_animals": ("", "noun"),
+    "companions": ("", "noun"),
+    "shared_verbs": ("verb", "use"),
+    "family": ("", "noun"),
+    "gifts": ("verb", "noun"),
+    "helped": ("", "noun"),
+    "chores": ("text", "text"),
+    "own_clothes": ("", "noun"),
+    "missing_clothes": ("", "noun"),
+    "games": ("text", "text"),
+    "centres": ("", "noun"),
+    "comparatives": ("text", "text"),
+}
+
+
+class VocabularyError(ValueError):
+    """A table of the vocabulary cannot be used; the message names file, line, entry and field."""
+
+
+class Row:
+    """A line of a table: its cells by column, and the errors that name where they stand."""
+
+    def __init__(self, table, line, columns, cells):
+        self.where = f"{table}, line {line}, entry {cells[0]!r}"
+        if len(cells) > len(columns):
+            raise VocabularyError(
+                f"{self.where}: {len(cells)} cells, expected at most {len(columns)}: "
+                f"{', '.join(columns)}; a tab separates two cells"
+            )
+        # a spreadsheet may put quotation marks around a cell with a comma
+        self.cells = dict.fromkeys(columns, "")
+        self.cells.update(zip(columns, (cell.strip(' "') for cell in cells)))
+
+    def error(self, field, problem):
+        return VocabularyError(f"{self.where}, field {field!r}: {problem}")
+
+    def text(self, field, pattern=".+", expected="a word; cells are separated by tabs"):
+        """The cell of a field, which the whole of ``pattern`` must match."""
+        cell = self.cells[field]
+        if not re.fullmatch(pattern, cell):
+            raise self.error(field, f"{cell or 'nothing'!r} given, expected {expected}")
+        return cell
+
+    def one(self, field, known, source):
+        """The cell of a field, one of ``known``; ``source`` says where those stand."""
+        return self.known(field, [self.cells[field]], known, source)[0]
+
+    def words(self, field, known, source, required=False):
+        """The words of a cell, each one of ``known``."""
+        words = self.cells[field].split()
+        if required and not words:
+            raise self.error(field, f"nothing given, expected words of {source}")
+        return self.known(field, words, known, source)
+
+    def known(self, field, words, known, source):
+        for word in words:
+            if word not in known:
+                raise self.error(field, f"{word!r} given, expected one of {source}")
+        return tuple(words)
+
+    def new(self, field, key, entered):
+        """``key``, which no earlier line may have entered."""
+        if key in entered:
+            raise self.error(field, f"{key!r} is in the table twice")
+        return key
+
+
+def read_table(folder, name, columns):
+    """The rows of a table: tab-separated, the names of the columns first, empty lines ignored.
+
+    A cell at the end of a line may be left out when it is empty, since editors cut such lines.
+    """
+    path = folder / name
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"{path} cannot be read as UTF-8 text: {error}") from error
+    columns = columns.split()
+    if not lines or lines[0].split() != columns:
+        raise VocabularyError(
+            f"{name}, line 1: {lines[:1]} given, expected the columns {', '.join(columns)}, "
+            "with a tab between them"
+        )
+    return [
+        Row(name, number, columns, line.rstrip().split("\t"))
+        for number, line in enumerate(lines[1:], start=2)
+        if line.strip()
+    ]
+
+
+def english_plural(word):
+    """The regular English plural: dog, dogs; bus, buses; baby, babies."""
+    if word.endswith(("s", "x", "ch", "sh")):
+        return word + "es"
+    if word.endswith("y") and word[-2:-1] not in tuple("aeiou"):
+        return word[:-1] + "ies"
+    return word + "s"
+
+
+def read_adjectives(folder):
+    adjectives = {}
+    for row in read_table(folder, "adjectives.tsv", "german english stem uses"):
+        german = row.new("german", row.text("german"), adjectives)
+        uses = row.words("uses", ("color", "shade", "look"), "color, shade, look")
+        adjectives[german] = Adjective(row.text("english"), row.cells["stem"] or german, uses)
+    return adjectives
+
+
+def read_adverbs(folder):
+    adverbs = {}
+    for row in read_table(folder, "adverbs.tsv", "german english position"):
+        german = row.new("german", row.text("german"), adverbs)
+        last = row.one("position", ("", "last"), "last, or nothing") == "last"
+        adverbs[german] = Adverb(row.text("english"), last)
+    return adverbs
+
+
+def read_determiners(folder):
+    """Numbers and quantifiers: two dictionaries from German to English."""
+    kinds = {"number": {}, "quantifier": {}}
+    for row in read_table(folder, "determiners.tsv", "kind german english"):
+        entered = kinds[row.one("kind", kinds, "number, quantifier")]
+        entered[row.new("german", row.text("german"), entered)] = row.text("english")
+    return kinds["number"], kinds["quantifier"]
+
+
+def read_nouns(folder, adjectives):
+    nouns = {}
+    columns = "german gender genitive plural english english_plural kind tags adjectives"
+    for row in read_table(folder, "nouns.tsv", columns):
+        capital = "a word with a capital letter"
+        singular = row.new("german", row.text("german", "[A-ZÄÖÜ].*", capital), nouns)
+        gender = row.one("gender", GENDERS, ", ".join(GENDERS))
+        genitive = row.text("genitive", "[A-ZÄÖÜ].*", capital)
+        if gender == "f" and genitive != singular:
+            raise row.error("genitive", f"{genitive!r} given, expected {singular!r}")
+        plural = row.text("plural", "-|[A-ZÄÖÜ].*", f"{capital}, or - for a noun without a plural")
+        english = row.text("english")
+        kind = row.one("kind", NOUN_KINDS, ", ".join(NOUN_KINDS))
+        nouns[singular] = Noun(
+            gender,
+            singular,
+            genitive,
+            plural,
+            english,
+            row.cells["english_plural"] or english_plural(english),
+            (kind, *row.words("tags", NOUN_TAGS, ", ".join(NOUN_TAGS))),
+            row.words("adjectives", adjectives, "adjectives.tsv"),
+        )
+    return nouns
+
+
+def read_verbs(folder):
+    """Verbs by their infinitive, with ``:meaning`` after it where German spells two alike."""
+    verbs = {}
+    columns = "german meaning singular reflexive english progressive"
+    for row in read_table(folder, "verbs.tsv", columns):
+        german = row.text("german", r"(\w+\|)?\w+n", "an infinitive, a particle set off with |")
+        particle, _, infinitive = german.rpartition("|")
+        meaning = row.cells["meaning"]
+        key = particle + infinitive + (f":{meaning}" if meaning else "")
+        verbs[row.new("german", key, verbs)] = Verb(
+            particle,
+            infinitive,
+            row.text("singular", r"\w+t", "a third person in -t, without the particle"),
+            row.one("reflexive", ("", "sich"), "sich, or nothing") == "sich",
+            row.text("english"),
+            row.text("progressive", r"\w+ing( .+)?", "a form in -ing"),
+        )
+    return verbs
+
+
+def read_groups(folder, nouns):
+    """Groups by name: four that the tags of the nouns make, and those of the table."""
+    adults, children = (
+        [noun for noun in nouns.values() if tag in noun.tags] for tag in ("adult", "child")
+    )
+    groups = {"all": adults + children, "several": adults + children}
+    groups.update(adult=adults, child=children)
+    for row in read_table(folder, "groups.tsv", "group members"):
+        name = row.new("group", row.text("group"), groups)
+        groups[name] = [nouns[word] for word in row.words("members", nouns, "nouns.tsv", True)]
+    return groups
+
+
+def are_animals(nouns):
+    return all("animal" in noun.tags for noun in nouns)
+
+
+def read_who(row, field, groups, nouns):
+    """A cell that names a group, or else nouns."""
+    if row.cells[field] not in groups:
+        row.words(field, nouns, "groups.tsv, or words of nouns.tsv", required=True)
+    return row.cells[field]
+
+
+def read_locations(folder, nouns):
+    locations = []
+    for row in read_table(folder, "places.tsv", "preposition noun english uses"):
+        preposition = row.one("preposition", PREPOSITIONS, "the prepositions the grammar knows")
+        noun = nouns[row.one("noun", nouns, "nouns.tsv")]
+        uses = tuple(row.text("uses").split())
+        locations.append(Location(preposition, noun, row.text("english"), uses))
+    return locations
+
+
+def read_times(folder):
+    times = {}
+    for row in read_table(folder, "times.tsv", "when german english"):
+        entered = times.setdefault(row.text("when"), {})
+        entered[row.new("german", row.text("german"), entered)] = row.text("english")
+    return times
+
+
+def read_activities(folder, verbs, nouns, groups, adverbs, uses, times):
+    """What people do, and what animals do: a row belongs to animals when it names nothing else."""
+    of_people, of_animals = [], []
+    phrase = r"[^=/,]+=[^=/,]*"
+    columns = "who verb kind objects uses adverbs times"
+    for row in read_table(folder, "activities.tsv", columns):
+        who = read_who(row, "who", groups, nouns)
+        kind = row.one("kind", OBJECT_KINDS, ", ".join(OBJECT_KINDS))
+        if kind == "fixed":
+            pattern = rf"{phrase}(/{phrase})?(, {phrase}(/{phrase})?)*"
+            objects = row.text("objects", pattern, "German=English, with commas between")
+            objects = tuple(objects.split(", "))
+        else:
+            allowed = () if kind == "none" else nouns
+            source = "nothing, as its kind is none" if kind == "none" else "nouns.tsv"
+            objects = row.words("objects", allowed, source, required=kind != "none")
+        activity = Activity(
+            who,
+            row.one("verb", verbs, "verbs.tsv"),
+            kind,
+            objects,
+            row.words("uses", uses, "the uses in places.tsv"),
+            row.words("adverbs", adverbs, "adverbs.tsv"),
+            row.words("times", times, "the occasions in times.tsv", required=True),
+        )
+        members = groups.get(who) or [nouns[name] for name in who.split()]
+        (of_animals if are_animals(members) else of_people).append(activity)
+    return of_people, of_animals
+
+
+def read_motions(folder, verbs, nouns, groups):
+    """Directions of people, of animals by group, and paths: the accusative of a way to children."""
+    motions, animal_motions, paths = [], {}, {}
+    animals = [name for name, members in groups.items() if are_animals(members)]
+    for row in read_table(folder, "motions.tsv", "who verb preposition noun english"):
+        verb = row.one("verb", verbs, "verbs.tsv")
+        noun = row.one("noun", nouns, "nouns.tsv")
+        if not row.cells["preposition"]:
+            row.one("who", ("child",), "child, as there is no preposition")
+            paths.setdefault(verb, []).append(noun)
+            continue
+        who = row.one("who", ("all", *animals), f"all, {', '.join(animals)}")
+        preposition = row.one("preposition", PREPOSITIONS, "the prepositions the grammar knows")
+        directions = motions if who == "all" else animal_motions.setdefault(who, [])
+        directions.append(Motion(verb, preposition, noun, row.cells["english"]))
+    return motions, animal_motions, paths
+
+
+def read_arrangements(folder, verbs, nouns):
+    arrangements = []
+    columns = "stands puts things prepositions bases"
+    for row in read_table(folder, "arrangements.tsv", columns):
+        arrangements.append(
+            Arrangement(
+                row.one("stands", verbs, "verbs.tsv"),
+                row.one("puts", {"", *verbs}, "verbs.tsv, or nothing"),
+                row.words("things", nouns, "nouns.tsv", required=True),
+                row.words("prepositions", PLACE_ENGLISH, ", ".join(PLACE_ENGLISH), required=True),
+                row.words("bases", nouns, "nouns.tsv", required=True),
+            )
+        )
+    return arrangements
+
+
+def read_gifts(folder, verbs, nouns, groups):
+    """Verbs of giving with what is given, and other verbs with a dative, which have nothing."""
+    gifts, dative_verbs = [], {}
+    for row in read_table(folder, "giving.tsv", "verb receivers things"):
+        verb = row.one("verb", verbs, "verbs.tsv")
+        receivers = read_who(row, "receivers", groups, nouns)
+        things = row.words("things", nouns, "nouns.tsv")
+        if things:
+            gifts.append(Gift(verb, receivers, things))
+        else:
+            dative_verbs[row.new("verb", verb, dative_verbs)] = receivers
+    return gifts, dative_verbs
+
+
+def read_clauses(folder, locations):
+    """Clauses about the weather by its name, and events that people wait for, with the places."""
+    weather, events = {}, {}
+    places = {f"{place.preposition} {place.noun.singular}" for place in locations}
+    for row in read_table(folder, "clauses.tsv", "kind german english places"):
+        kind = row.one("kind", (*WEATHER, "until"), f"{', '.join(WEATHER)}, until")
+        clause = row.text("german"), row.text("english")
+        if kind == "until":
+            names = row.text("places", expected="places, with commas between").split(", ")
+            events[clause] = row.known("places", names, places, "places.tsv, as in: an Bahnhof")
+        else:
+            weather[row.new("kind", kind, weather)] = clause
+    return weather, events
+
+
+def read_lists(folder, known):
+    """Word lists: a tuple of words, or for a list with keys a dictionary of them."""
+    sources = {"noun": "nouns.tsv", "verb": "verbs.tsv", "adjective": "adjectives.tsv"}
+    sources["use"] = "the uses in places.tsv"
+    lists = {}
+    for row in read_table(folder, "lists.tsv", "list key words"):
+        name = row.one("list", LIST_CONTENTS, ", ".join(LIST_CONTENTS))
+        key_kind, word_kind = LIST_CONTENTS[name]
+        words = row.text("words")
+        if word_kind != "text":
+            words = row.words("words", known[word_kind], sources[word_kind])
+        if not key_kind:
+            row.one("key", ("",), "nothing, as this list has no keys")
+            lists[row.new("list", name, lists)] = words
+            continue
+        entered = lists.setdefault(name, {})
+        key = row.text("key")
+        if key_kind != "text":
+            row.one("key", known[key_kind], sources[key_kind])
+        entered[row.new("key", key, entered)] = words
+    return lists
+
+
+def load_vocabulary(folder):
+    """Read and check every table in ``folder``.
+
+    Args:
+        folder (Path): the folder of the tables, ``data/mini_grammar`` beside this file.
+
+    Returns:
+        Vocabulary, in the order of the tables: the corpus depends on it.
+
+    Raises:
+        VocabularyError: a table is missing, or an entry in one is wrong or names an unknown word.
+    """
+    adjectives, adverbs = read_adjectives(folder), read_adverbs(folder)
+    numbers, quantifiers = read_determiners(folder)
+    nouns, verbs = read_nouns(folder, adjectives), read_verbs(folder)
+    groups, locations = read_groups(folder, nouns), read_locations(folder, nouns)
+    uses = {use for location in locations for use in location.uses}
+    times = read_times(folder)
+    activities, animal_activities = read_activities(
+        folder, verbs, nouns, groups, adverbs, uses, times
+    )
+    motions, animal_motions, paths = read_motions(folder, verbs, nouns, groups)
+    arrangements = read_arrangements(folder, verbs, nouns)
+    gifts, dative_verbs = read_gifts(folder, verbs, nouns, groups)
+    weather, events = read_clauses(folder, locations)
+    known = {"noun": nouns, "verb": verbs, "adjective": adjectives, "use": uses}
+    lists = read_lists(folder, known)
+    for table, named, entered in (
+        ("nouns.tsv", ("Regenschirm",), nouns),
+        ("verbs.tsv", NAMED_VERBS.split(), verbs),
+        ("determiners.tsv", NAMED_NUMBERS.split(), numbers),
+        ("times.tsv", NAMED_TIMES.split(), times),
+        ("clauses.tsv", WEATHER, weather),
+        ("lists.tsv", LIST_CONTENTS, lists),
+    ):
+        missing = [name for name in named if name not in entered]
+        if missing:
+            raise VocabularyError(f"{table}: no line for {', '.join(missing)}")
+    return Vocabulary(
+        adjectives,
+        adverbs,
+        numbers,
+        quantifiers,
+        nouns,
+        verbs,
+        groups,
+        locations,
+        times,
+        activities,
+        animal_activities,
+        motions,
+        animal_motions,
+        paths,
+        arrangements,
+        gifts,
+        dative_verbs,
+        weather,
+        events,
+        lists,
+    )
+
+
+try:
+    VOCABULARY = load_vocabulary(Path(__file__).resolve().parent / "mini_grammar")
+except VocabularyError as error:
+    if __name__ != "__main__":
+        raise
+    sys.exit(f"make_mini_corpus: {error}")
+
+ADJECTIVES, ADVERBS = VOCABULARY.adjectives, VOCABULARY.adverbs
+NUMBERS, QUANTIFIERS = VOCABULARY.numbers, VOCABULARY.quantifiers
+NOUNS, VERBS = VOCABULARY.nouns, VOCABULARY.verbs
+GROUPS, LOCATIONS, ACTIVITIES = VOCABULARY.groups, VOCABULARY.locations, VOCABULARY.activities
+LISTS = VOCABULARY.lists
+
+# -------------------------------------------------------------------------------------------------
+# German grammar
+# -------------------------------------------------------------------------------------------------
 
 
 class Determiner(NamedTuple):
@@ -799,7 +707,8 @@ def noun_form(noun, case, plural=False):
 def adjective_form(adjective, case, noun, plural, kind):
     """An adjective with the ending that the determiner before it leaves to it."""
     table = {"der": WEAK, "ein": MIXED}.get(kind, STRONG)
-    return ADJECTIVE_STEMS.get(adjective, adjective) + table[case][column(noun, plural)]
+    stem = ADJECTIVES[adjective].stem
+    return stem + table[case][column(noun, plural)]
 
 
 def determiner_form(determiner, case, noun, plural):
@@ -868,8 +777,7 @@ class Predicate(NamedTuple):
     """A verb and its complements, before a subject is chosen.
 
     German orders the middle of a clause: definite objects, place, manner, indefinite objects,
-    direction; with
-    nothing after it, manner moves before the place.
+    direction; with nothing after it, manner moves before the place.
     """
 
     verb: Verb
@@ -938,8 +846,8 @@ def indefinite_article(word):
 def english_adjective(adjective, noun):
     """People are tall, everything else is big; all other adjectives have one translation."""
     if adjective == "groß" and "person" in noun.tags:
-        return TALL
-    return ADJECTIVES[adjective]
+        return "tall"
+    return ADJECTIVES[adjective].english
 
 
 def english_noun_phrase(phrase):
@@ -961,13 +869,10 @@ def be(plural):
 
 def english_predicate(predicate, form):
     """Verb and complements; a manner adverb precedes a verb with an object, follows others."""
-    adverb = ADVERBS.get(predicate.adverb, "")
-    if not adverb:
-        words = [form, predicate.english]
-    elif predicate.english and predicate.adverb not in LATE_ADVERBS:
-        words = [adverb, form, predicate.english]
-    else:
-        words = [form, predicate.english, adverb]
+    words = [form, predicate.english]
+    if predicate.adverb:
+        adverb = ADVERBS[predicate.adverb]
+        words.insert(0 if predicate.english and not adverb.last else 2, adverb.english)
     return " ".join(word for word in [*words, predicate.english_place] if word)
 
 
@@ -983,595 +888,35 @@ def english_relative(noun):
 
 
 # -------------------------------------------------------------------------------------------------
-# What goes with what: places, activities, directions
+# Both languages
 # -------------------------------------------------------------------------------------------------
 
 
-class Location(NamedTuple):
-    """A place to be: German preposition and noun, English preposition, and what is done there."""
-
-    preposition: str
-    noun: Noun
-    english: str
-    uses: tuple[str, ...]
-
-
-def locations(table):
-    """Read a location a line: ``preposition noun = English preposition : uses``."""
-    entered = []
-    for line in table.strip().splitlines():
-        german, rest = line.split("=")
-        english, uses = rest.split(":")
-        preposition, name = german.split()
-        entered.append(Location(preposition, NOUNS[name], english.strip(), tuple(uses.split())))
-    return entered
-
-
-LOCATIONS = locations("""
-    in Park = in : park way sport animal
-    in Garten = in : park garden animal
-    in Hof = in : park garden animal sport
-    auf Wiese = in : park sport animal farm
-    auf Spielplatz = on : play
-    an Strand = on : park way sport sand shore
-    in Sand = in : sand
-    an See = by : park way shore
-    an Fluss = by : park way shore
-    in Wald = in : way animal forest
-    unter Baum = under : park animal
-    auf Hügel = on : animal farm snow
-    hinter Haus = behind : park garden animal
-    neben Haus = next to : park garden animal
-    vor Haus = in front of : street garden animal
-    in Schnee = in : snow
-    auf Berg = on : snow
-    in Regen = in : street way
-    in Sonne = in : park way animal
-    in Gras = in : animal farm
-    auf Straße = on : street way road
-    auf Gehweg = on : street way
-    auf Platz = in : street
-    vor Kirche = in front of : street
-    vor Rathaus = in front of : street
-    vor Geschäft = in front of : street
-    vor Museum = in front of : street
-    vor Tor = in front of : street
-    neben Statue = next to : street
-    neben Brunnen = next to : street park
-    unter Brücke = under : street
-    auf Brücke = on : street way road
-    an Ecke = on : street
-    in Stadt = in : street way road
-    an Bushaltestelle = at : wait
-    an Bahnhof = at : wait
-    auf Markt = at : market
-    auf Bank = on : seat sit
-    auf Sofa = on : seat sit
-    auf Treppe = on : seat sit
-    an Fenster = at : seat sit home
-    an Tisch = at : sit table
-    auf Balkon = on : seat sit
-    auf Mauer = on : sit
-    auf Teppich = on : sit
-    auf Stuhl = on : sit
-    auf Felsen = on : sit
-    in Bett = in : bed
-    in Zelt = in : bed sit
-    in Wohnzimmer = in : home table
-    in Zimmer = in : home bed
-    in Küche = in : kitchen table
-    in Restaurant = in : kitchen table
-    in Café = in : table sit
-    in Bibliothek = in : desk
-    in Klassenzimmer = in : desk
-    in Büro = in : desk
-    in Zug = on : wait sit
-    in Werkstatt = in : workshop
-    in Garage = in : workshop
-    auf Bauernhof = on : farm animal
-    auf Feld = in : farm animal
-    in Stadion = in : sport game ice
-    in Turnhalle = in : sport game
-    auf Bühne = on : stage
-    auf See = on : ice
-    in See = in : water
-    in Meer = in : water
-    in Becken = in : water
-    in Fluss = in : water
-    in Wasser = in : water
-    auf Dach = on : bird
-    auf Zaun = on : bird
-    auf Ast = on : bird
-    auf Mauer = on : bird
-""")
-
-TIMES = {
-    "any": {
-        "am Morgen": "in the morning",
-        "am Nachmittag": "in the afternoon",
-        "am Abend": "in the evening",
-        "heute": "today",
-        "am Sonntag": "on Sunday",
-        "an einem sonnigen Tag": "on a sunny day",
-        "an einem windigen Nachmittag": "on a windy afternoon",
-        "an einem kalten Morgen": "on a cold morning",
-        "an einem warmen Abend": "on a warm evening",
-    },
-    "winter": {"im Winter": "in winter", "an einem kalten Tag": "on a cold day"},
-    "summer": {"im Sommer": "in summer", "an einem warmen Tag": "on a warm day"},
-    "rest": {"nach dem Essen": "after the meal", "am Abend": "in the evening"},
-    "child": {"nach der Schule": "after school"},
-    "adult": {"nach der Arbeit": "after work"},
-}
-
-
-class Activity(NamedTuple):
-    """A row of the table below: who does what, with which objects, where and how.
-
-    ``kind`` says what the objects are: ``none``; ``one`` indefinite (two men carry a ladder);
-    ``each`` one apiece (two men read newspapers); ``the`` or ``the plural`` definite; ``mass``
-    without article; ``plural``; ``fixed`` German=English phrases, with another pair after ``/`` for
-    plural subjects.
-    """
-
-    who: str
-    verb: str
-    kind: str
-    objects: tuple[str, ...]
-    uses: tuple[str, ...]
-    adverbs: tuple[str, ...]
-    times: tuple[str, ...]
-
-
-def activity(who, verb, kind, objects, uses, adverbs="", times="any"):
-    """One row; the objects of a ``fixed`` row are separated by commas."""
-    objects = objects.split(", ") if kind == "fixed" else objects.split()
-    if kind not in ("none", "fixed"):
-        for name in objects:
-            NOUNS[name]  # a misspelled noun fails here and not in the middle of the corpus
-    return Activity(
-        who,
-        verb,
-        kind,
-        tuple(objects),
-        tuple(uses.split()),
-        tuple(adverbs.split()),
-        tuple(times.split()),
+def with_object(name, phrase):
+    """The predicate of a verb that has ``phrase`` as its object."""
+    return Predicate(
+        VERBS[name], late=german_noun_phrase(phrase, "acc"), english=english_noun_phrase(phrase)
     )
 
 
-OUT = "park street seat"
-MUSIC = (
-    "Gitarre=the guitar, Geige=the violin, Flöte=the flute, Trompete=the trumpet, "
-    "Akkordeon=the accordion, "
-    "Saxophon=the saxophone, Klarinette=the clarinet, Cello=the cello"
-)
-ACTIVITIES = [
-    activity("all", "singen", "none", "", "park street stage play", "laut leise fröhlich allein "
-             "zusammen"),
-    activity("all", "tanzen", "none", "", "park street stage", "fröhlich allein zusammen draußen "
-             "langsam"),
-    activity("all", "lachen", "none", "", "park street table seat play", "laut fröhlich"),
-    activity("all", "lächeln", "none", "", "park street seat stage", "stolz fröhlich"),
-    activity("child", "weinen", "none", "", "play bed street seat", "laut leise"),
-    activity("child", "schreien", "none", "", "play water street", "laut"),
-    activity("all", "schlafen", "none", "", "bed seat park", "allein draußen"),
-    activity("all", "warten", "none", "", "wait wait street", "geduldig allein draußen zusammen"),
-    activity("adult", "arbeiten", "none", "", "desk garden kitchen workshop farm",
-             "schnell langsam allein zusammen"),
-    activity("adult", "joggen", "none", "", "way", "langsam schnell allein zusammen"),
-    activity("all", "klatschen", "none", "", "street stage park", "laut fröhlich"),
-    activity("performer", "jonglieren", "none", "", "street stage park", "schnell allein"),
-    activity("all", "schwimmen", "none", "", "water", "langsam schnell allein zusammen",
-             "any summer summer"),
-    activity("all", "tauchen", "none", "", "water", "allein zusammen", "summer any"),
-    activity("all", "ausruhen", "none", "", "park seat bed", "draußen", "any adult rest"),
-    activity("several", "unterhalten", "none", "", "park street table seat wait",
-             "laut leise fröhlich", "any adult rest"),
-    activity("all", "umsehen", "none", "", "street market wait", "vorsichtig schnell"),
-    activity("all", "spielen", "fixed", MUSIC, "park street stage seat home", "laut leise "
-        "fröhlich allein zusammen"),
-    activity("performer", "spielen", "fixed", MUSIC, "stage street seat", "laut leise fröhlich "
-        "stolz"),
-    activity("all", "spielen", "fixed", "Klavier=the piano, Schlagzeug=the drums, Harfe=the harp",
-             "stage home", "laut"),
-    activity("all", "spielen", "fixed", "Fußball=soccer, Volleyball=volleyball, "
-             "Basketball=basketball, Tennis=tennis, Hockey=hockey, Rugby=rugby", "sport",
-             "zusammen draußen", "any child adult"),
-    activity("all", "spielen", "fixed", "Schach=chess, Karten=cards", "park table",
-             "leise zusammen", "any child adult rest"),
-    activity("child", "spielen", "none", "", "play sand snow garden water",
-             "laut fröhlich allein zusammen", "any child"),
-    activity("child", "spielen", "fixed", "mit einer Puppe=with a doll, mit einem roten Ball=with "
-             "a red ball, mit einem kleinen Hund=with a small dog, Verstecken=hide-and-seek",
-             "play garden park", "fröhlich leise", "any child"),
-    activity("all", "lesen", "each", "Buch Zeitung Brief Comic Gedicht",
-             "park seat table desk wait", "leise laut allein draußen", "any rest"),
-    activity("all", "schreiben", "each", "Brief Gedicht Postkarte Geschichte", "table desk seat",
-             "langsam schnell"),
-    activity("artist", "malen", "each", "Bild Blume Haus Baum", "park desk street",
-             "langsam vorsichtig draußen"),
-    activity("all", "zeichnen", "each", "Bild Landkarte Pferd Turm Blume", "park seat desk",
-             "langsam vorsichtig schnell"),
-    activity("all", "essen", "each", "Apfel Banane Birne Orange Karotte Pizza Brötchen Keks "
-             "Brezel Wurst Salat Suppe Tomate Kuchen", "seat park table street",
-             "langsam schnell allein draußen"),
-    activity("all", "essen", "mass", "Brot Käse Reis Fleisch Obst", "table kitchen",
-             "langsam schnell"),
-    activity("all", "trinken", "mass", "Tee Wasser Milch Saft Limonade", "table seat park kitchen",
-             "langsam schnell draußen"),
-    activity("adult", "trinken", "mass", "Kaffee Bier", "table seat", "langsam allein zusammen",
-             "any adult"),
-    activity("cook", "kochen", "mass", "Reis Fleisch", "kitchen", "allein zusammen"),
-    activity("cook", "kochen", "one", "Suppe", "kitchen", "schnell"),
-    activity("cook", "backen", "one", "Kuchen Pizza", "kitchen", "stolz"),
-    activity("cook", "backen", "mass", "Brot", "kitchen", "zusammen"),
-    activity("cook", "backen", "plural", "Keks Brötchen Brezel", "kitchen", "fröhlich zusammen"),
-    activity("cook", "schneiden", "mass", "Brot Käse Fleisch Obst", "kitchen",
-             "vorsichtig langsam schnell"),
-    activity("cook", "schneiden", "plural", "Tomate Karotte Birne Apfel", "kitchen",
-             "vorsichtig langsam schnell"),
-    activity("adult", "kaufen", "mass", "Obst Käse Brot Fleisch Kaffee", "market", "schnell"),
-    activity("all", "kaufen", "plural", "Tomate Orange Birne Blume Rose Banane Keks", "market",
-             "schnell"),
-    activity("seller", "verkaufen", "plural", "Tomate Orange Birne Blume Rose Karotte Korb Hut "
-             "Schuh Puppe", "market street", "fröhlich"),
-    activity("seller", "verkaufen", "mass", "Obst Käse Brot Kaffee Limonade", "market street",
-             "fröhlich"),
-    activity("all", "tragen:last", "one", "Kiste Karton Korb Koffer Tasche Leiter Eimer Tablett "
-             "Fahne Topf", "way garden", "vorsichtig langsam"),
-    activity("all", "schieben", "one", "Fahrrad Rollstuhl Schubkarre Wagen", "way",
-             "langsam vorsichtig"),
-    activity("adult", "schieben", "one", "Kinderwagen Auto Motorrad", "road", "langsam vorsichtig"),
-    activity("all", "ziehen", "one", "Schlitten", "snow", "langsam", "winter"),
-    activity("all", "ziehen", "one", "Koffer Wagen", "way", "langsam schnell"),
-    activity("all", "werfen", "one", "Ball Stock Stein", "park sand", "schnell"),
-    activity("all", "fangen", "one", "Ball", "park sport sand", "vorsichtig schnell"),
-    activity("child", "werfen", "one", "Schneeball", "snow", "fröhlich", "winter"),
-    activity("fisher", "fangen", "one", "Fisch", "shore", "geduldig stolz allein"),
-    activity("all", "halten", "each", "Schild Kamera Mikrofon Luftballon Kerze Tasse Fahne "
-             "Regenschirm Flasche Glas Fahrkarte", "street park", "stolz vorsichtig"),
-    activity("adult", "halten", "one", "Baby", "park seat street", "vorsichtig stolz"),
-    activity("worker", "reparieren", "one", "Fahrrad Auto Motorrad Traktor Lastwagen Boot Roller "
-             "Schubkarre", "workshop garden", "langsam schnell allein"),
-    activity("worker", "reparieren", "one", "Dach Tür Fenster Brunnen Zaun", "",
-             "langsam vorsichtig geduldig"),
-    activity("worker", "reparieren", "one", "Stuhl Uhr Radio Bett", "workshop",
-             "langsam vorsichtig geduldig"),
-    activity("worker", "hacken", "mass", "Holz", "forest garden farm", "schnell"),
-    activity("adult", "putzen", "the", "Fenster Küche Treppe Schuh Tisch Spiegel", "",
-             "langsam schnell vorsichtig"),
-    activity("adult", "waschen", "one", "Auto Motorrad Bus Hund Pferd", "garden street",
-             "langsam vorsichtig"),
-    activity("adult", "waschen", "the plural", "Teller Glas Topf", "kitchen",
-             "langsam schnell vorsichtig"),
-    activity("all", "fotografieren", "one", "Turm Brücke Kirche Statue Vogel Blume Boot Löwe", "",
-             "vorsichtig stolz"),
-    activity("all", "fotografieren", "the", "Turm Brücke Kirche Statue Brunnen Berg Meer", "",
-             "stolz"),
-    activity("all", "betrachten", "one", "Bild Statue Landkarte Plakat Turm Foto", "street",
-             "geduldig"),
-    activity("all", "ansehen", "one", "Bild Statue Landkarte Plakat Foto Uhr Boot", "street",
-             "geduldig"),
-    activity("all", "suchen", "one", "Schlüssel Münze Ball Tasche Schuh", "park street",
-             "geduldig"),
-    activity("all", "verstecken", "one", "Schlüssel Münze Brief Ball Geschenk", "garden home sand",
-             "schnell leise"),
-    activity("farmer", "füttern", "plural", "Kuh Schwein Schaf Ziege Gans Pferd", "farm",
-             "geduldig schnell"),
-    activity("all", "füttern", "plural", "Ente Gans Vogel Kaninchen", "park",
-             "vorsichtig geduldig leise"),
-    activity("all", "füttern", "one", "Hund Katze Esel Pferd Welpe Elefant Affe", "",
-             "vorsichtig geduldig"),
-    activity("all", "streicheln", "one", "Hund Katze Esel Pferd Welpe Kaninchen Ziege Schaf",
-             "park farm", "vorsichtig"),
-    activity("all", "umarmen", "one", "Freund Clown Hund Welpe Baum", "park street",
-             "fröhlich vorsichtig"),
-    activity("all", "suchen", "one", "Hund Katze Esel Schaf", "forest farm", "geduldig"),
-    activity("gardener", "pflanzen", "plural", "Blume Baum Rose Tomate Karotte", "garden",
-             "vorsichtig zusammen"),
-    activity("gardener", "gießen", "the plural", "Blume Rose Tomate Pflanze", "garden",
-             "vorsichtig langsam", "any summer"),
-    activity("all", "pflücken", "plural", "Apfel Birne Blume Tomate Rose Orange", "garden farm",
-             "vorsichtig schnell zusammen", "any summer"),
-    activity("worker", "bauen", "one", "Hütte Zaun Mauer Tisch", "garden", "langsam schnell"),
-    activity("child", "bauen", "one", "Sandburg", "sand", "stolz fröhlich zusammen",
-             "summer summer any"),
-    activity("child", "bauen", "one", "Schneemann", "snow", "stolz fröhlich zusammen", "winter"),
-    activity("all", "graben", "one", "Loch", "garden sand farm", "schnell langsam"),
-    activity("all", "gehen:spazieren", "fixed", "spazieren=a walk", "way", ""),
-    activity("all", "laufen:eis", "fixed", "Schlittschuh=", "ice", "langsam schnell zusammen",
-             "winter"),
-    activity("all", "fahren:ski", "fixed", "Ski=", "snow", "langsam schnell zusammen", "winter"),
-    activity("all", "fahren:rad", "fixed", "mit dem Fahrrad=a bicycle/mit dem Fahrrad=bicycles, "
-             "mit dem Roller=a scooter/mit dem Roller=scooters, Skateboard=a "
-             "skateboard/Skateboard=skateboards", "way road", "langsam schnell vorsichtig allein"),
-    activity("adult", "fahren:auto", "each", "Auto Lastwagen Bus Traktor", "road",
-             "langsam schnell vorsichtig"),
-    activity("adult", "fahren:rad", "each", "Motorrad", "road", "langsam schnell"),
-    activity("police", "anhalten", "one", "Auto Lastwagen Bus Motorrad", "road", "schnell"),
-    activity("police", "anhalten", "the", "Ball Pferd Wagen Zug", "", "schnell vorsichtig"),
-    activity("all", "aufheben", "one", "Stein Ball Münze Stock Schuh Schlüssel Hut", "park street",
-             "schnell vorsichtig"),
-    activity("all", "aufheben", "the", "Stein Ball Münze Korb Kiste Tasche", "",
-             "schnell vorsichtig langsam"),
-    activity("all", "anziehen", "each", "Jacke Mantel Pullover Weste", "", "schnell langsam"),
-    activity("all", "ausziehen", "each", "Jacke Mantel Pullover Hemd", "", "schnell langsam"),
-    activity("all", "aufmachen", "the", "Tür Fenster Flasche Tor Kiste Karton Koffer Zelt", "",
-             "vorsichtig langsam leise"),
-    activity("all", "aufmachen", "one", "Geschenk Brief Flasche Karton", "home seat",
-             "vorsichtig schnell"),
-    activity("all", "zumachen", "the", "Tür Fenster Flasche Tor Kiste Koffer Schrank", "",
-             "vorsichtig schnell leise"),
-    activity("all", "einschalten", "the", "Lampe Fernseher Computer Radio", "home", "schnell"),
-    activity("all", "ausschalten", "the", "Lampe Fernseher Computer Radio", "home", "schnell"),
-    activity("adult", "aufhängen", "one", "Bild Plakat Lampe Spiegel Uhr", "home",
-             "vorsichtig langsam"),
-    activity("all", "aufräumen", "the", "Küche Zimmer Garage Wohnzimmer Werkstatt Klassenzimmer",
-             "", "schnell langsam"),
-    activity("all", "einpacken", "one", "Geschenk", "home table", "vorsichtig fröhlich"),
-    activity("all", "auspacken", "one", "Geschenk Koffer Karton Kiste", "home",
-             "vorsichtig schnell"),
-    activity("adult", "abholen", "the", "Kind Karton Brief Auto Hund", "", "schnell"),
-    activity("all", "reiten", "fixed", "auf einem weißen Pferd=a white horse/auf weißen "
-             "Pferden=white horses, auf einem schwarzen Pferd=a black horse/auf schwarzen "
-             "Pferden=black horses, auf einem Esel=a donkey/auf Eseln=donkeys, auf einem "
-             "Elefanten=an elephant/auf Elefanten=elephants", "way", "langsam stolz"),
-]  # fmt: skip
-ANIMAL_ACTIVITIES = [
-    activity("Hund Katze Welpe Kaninchen Pferd Kuh Ziege Esel Schaf Schwein Löwe Affe Bär Elefant "
-             "Gans", "schlafen", "none", "", "animal", "draußen"),
-    activity("Hund Katze Welpe Kuh Esel Schaf Schwein Löwe Bär Ziege Kaninchen", "ausruhen", "none",
-             "", "animal farm", ""),
-    activity("Hund Welpe", "bellen", "none", "", "way park", "laut"),
-    activity("Hund Welpe Affe Katze", "spielen", "fixed", "mit einem Ball=with a ball, mit einem "
-             "Seil=with a rope", "animal", "fröhlich"),
-    activity("Hund Ente Gans Elefant Bär", "schwimmen", "none", "", "water", "langsam schnell"),
-    activity("Hund Löwe Bär", "fressen", "mass", "Fleisch", "animal", "schnell langsam"),
-    activity("Hund Welpe", "fressen", "one", "Knochen Wurst", "animal", "schnell"),
-    activity("Pferd Esel Kaninchen Ziege Schwein", "fressen", "each", "Karotte Apfel", "farm",
-             "schnell langsam"),
-    activity("Affe Elefant", "fressen", "each", "Banane", "animal", "schnell langsam"),
-    activity("Katze Bär Möwe", "fressen", "each", "Fisch", "animal", "schnell langsam"),
-    activity("Pferd Kuh Schaf Ziege Esel Gans Kaninchen", "fressen", "mass", "Gras", "farm",
-             "langsam"),
-    activity("Pferd Kuh Schaf Ziege Esel Elefant", "fressen", "mass", "Heu", "farm", "langsam"),
-    activity("Hund Pferd Kuh Schwein Elefant Löwe Bär Schaf", "trinken", "mass", "Wasser", "animal",
-             "schnell langsam"),
-    activity("Katze", "trinken", "mass", "Milch", "kitchen", "schnell langsam"),
-    activity("Hund", "jagen", "one", "Katze Vogel Kaninchen Ente Ball", "park", ""),
-    activity("Katze", "jagen", "one", "Maus Vogel", "animal", ""),
-    activity("Katze", "fangen", "one", "Maus", "animal", "schnell"),
-    activity("Hund Welpe", "fangen", "one", "Ball Stock", "park sand", "schnell"),
-    activity("Hund Kaninchen", "graben", "one", "Loch", "animal sand", "schnell"),
-    activity("Pferd Esel", "ziehen", "one", "Wagen", "farm road", "langsam"),
-    activity("Vogel", "singen", "none", "", "bird", "laut leise"),
-    activity("Vogel Möwe", "sitzen", "none", "", "bird", "allein"),
-    activity("Hund Katze", "sitzen", "none", "", "animal", "geduldig allein"),
-    activity("Kuh Pferd Schaf Esel Ziege", "stehen", "none", "", "farm", "allein"),
-    activity("Hund Katze Löwe Schwein Welpe", "liegen", "none", "", "animal", "allein"),
-]  # fmt: skip
+def clauses(subject, predicate, front=("", "")):
+    """A main clause in both languages; ``front``, German and English, comes before it."""
+    german, english = front
+    english = f"{english}, " if english else ""
+    return (
+        main_clause(subject, predicate, german),
+        english + english_clause(subject, predicate),
+    )
 
-GROUPS = {
-    "all": PEOPLE,
-    "several": PEOPLE,
-    "adult": MEN + WOMEN,
-    "child": CHILDREN,
-    "performer": [NOUNS[n] for n in "Musiker Clown Zauberer Tänzerin Sängerin Student".split()],
-    "artist": [NOUNS[n] for n in "Maler Künstlerin Student Mädchen Junge Frau Mann Kind".split()],
-    "cook": [
-        NOUNS[n] for n in "Koch Köchin Bäcker Mutter Vater Großmutter Mann Frau Nachbarin".split()
-    ],
-    "seller": [NOUNS[n] for n in "Verkäuferin Bauer Mann Frau Bäcker Gärtner Dame Junge".split()],
-    "fisher": [NOUNS[n] for n in "Fischer Mann Großvater Junge Frau Tourist".split()],
-    "worker": [
-        NOUNS[n]
-        for n in "Arbeiter Tischler Mechaniker Mann Frau Vater Großvater Nachbar Bauer".split()
-    ],
-    "farmer": [NOUNS[n] for n in "Bauer Frau Mann Junge Mädchen Kind Nachbar".split()],
-    "gardener": [
-        NOUNS[n] for n in "Gärtner Frau Mann Großmutter Mädchen Großvater Nachbarin Kind".split()
-    ],
-    "police": [NOUNS[n] for n in "Polizist Polizistin Soldat Mann Frau".split()],
-}
 
-# Motion: verb, and directions as "preposition noun=English preposition".
-MOTIONS = {
-    "gehen": "durch Park=through, durch Wald=through, durch Tunnel=through, durch Tor=through, "
-    "durch Stadt=through, "
-    "über Brücke=across, über Straße=across, über Platz=across, zu Bahnhof=to, zu Markt=to, zu "
-    "Kirche=to, "
-    "zu Bushaltestelle=to, zu Strand=to, zu Brücke=to, in Haus=into, in Museum=into, in "
-    "Küche=into, in Geschäft=into, aus Haus=out of, "
-    "aus Geschäft=out of, aus Kirche=out of, um See=around, zu Rathaus=to",
-    "laufen": "durch Park=through, durch Wald=through, durch Regen=through, durch "
-    "Pfütze=through, über Wiese=across, über Brücke=across, "
-    "über Feld=across, um See=around, um Baum=around, zu Tor=to, zu Bahnhof=to, zu "
-    "Bushaltestelle=to, zu Brücke=to",
-    "rennen": "durch Park=through, durch Schnee=through, durch Regen=through, durch "
-    "Pfütze=through, über Wiese=across, über Straße=across, "
-    "in Haus=into, in Wald=into, um Brunnen=around, um Baum=around, aus Haus=out of, aus "
-    "Wasser=out of, hinter Haus=behind, "
-    "zu Bushaltestelle=to, durch Gras=through",
-    "springen": "über Zaun=over, über Pfütze=over, über Bach=over, über Mauer=over, in See=into, "
-    "in Wasser=into, in Becken=into, "
-    "in Schnee=into, in Sand=into, von Mauer=off, von Felsen=off, von Bank=off, von Sofa=off, "
-    "auf Sofa=onto, auf Bank=onto, aus Boot=out of",
-    "klettern": "auf Baum=up, auf Berg=up, auf Felsen=up, auf Leiter=up, auf Turm=up, auf "
-    "Mauer=up, über Zaun=over, "
-    "über Mauer=over, über Tor=over, auf Dach=onto, aus Zelt=out of, von Baum=down from",
-    "kriechen": "unter Tisch=under, unter Bett=under, unter Zaun=under, in Zelt=into, durch "
-    "Tunnel=through, hinter Sofa=behind, "
-    "aus Zelt=out of, durch Gras=through, über Teppich=across",
-    "entlanggehen": "an Fluss=, an Strand=, an Zaun=, an See=, an Mauer=",
-    "entlanglaufen": "an Fluss=, an Strand=, an Zaun=, an See=, an Mauer=",
-    "einsteigen:bus": "in Bus=, in Zug=",
-    "einsteigen:auto": "in Auto=, in Boot=, in Lastwagen=",
-    "aussteigen:bus": "aus Bus=, aus Zug=",
-    "aussteigen:auto": "aus Auto=, aus Boot=, aus Lastwagen=",
-}
-PATHS = {  # separable verbs of direction with an accusative of the way
-    "hinaufgehen": "Treppe Straße Hügel",
-    "hinuntergehen": "Treppe Straße Hügel",
-    "hinunterrennen": "Treppe Straße Hügel",
-    "hinunterrutschen": "Rutsche Hügel",
-}
-ANIMAL_MOTIONS = {
-    "laufen": (
-        "Hund Pferd Katze Kaninchen Ziege Elefant Welpe Affe Bär Löwe",
-        "durch "
-        "Park=through, über Wiese=across, "
-        "durch Schnee=through, über Feld=across, durch Gras=through, in Wald=into, um "
-        "Baum=around, über Straße=across",
-    ),
-    "springen": (
-        "Hund Pferd Katze Ziege Welpe",
-        "über Zaun=over, über Bach=over, über Mauer=over, über Pfütze=over",
-    ),
-    "fliegen": (
-        "Vogel Möwe Ente Gans",
-        "über See=over, über Meer=over, über Haus=over, über "
-        "Wald=over, über Stadt=over, "
-        "um Turm=around, über Feld=over, zu Baum=to",
-    ),
-    "klettern": ("Katze Affe Bär", "auf Baum=up, auf Felsen=up, über Mauer=over"),
-    "kriechen": (
-        "Katze Welpe Kaninchen",
-        "unter Tisch=under, unter Bett=under, unter Sofa=under, unter Zaun=under",
-    ),
-    "gehen": (
-        "Elefant Kuh Esel Pferd Schaf Gans",
-        "durch Wasser=through, über Brücke=across, über Straße=across",
-    ),
-}
+def with_clause(subject, predicate, conjunction, clause, first):
+    """A main and a subordinate clause, which comes ``first`` or last: weil es regnet."""
+    german, english = (f"{word} {side}" for word, side in zip(conjunction, clause))
+    if first:
+        return clauses(subject, predicate, (f"{german},", english))
+    main, english_main = clauses(subject, predicate)
+    return f"{main}, {german}", f"{english_main} {english}"
 
-# Where things are, and where people put them: place verb, putting verb, things, prepositions,
-# bases.
-ARRANGEMENTS = [
-    (
-        "stehen",
-        "stellen",
-        "Vase Lampe Tasse Flasche Teller Topf Glas Radio Korb Kerze Tablett",
-        "auf",
-        "Tisch Schrank",
-    ),
-    (
-        "stehen",
-        "stellen",
-        "Korb Eimer Koffer Kiste Karton",
-        "neben unter hinter vor",
-        "Tisch Bett Stuhl",
-    ),
-    ("stehen", "stellen", "Lampe Pflanze Korb", "neben hinter vor", "Sofa Bett Schrank"),
-    (
-        "stehen",
-        "stellen",
-        "Fahrrad Roller Eimer Schubkarre Leiter",
-        "neben hinter vor",
-        "Haus Kirche Garage Baum Zaun",
-    ),
-    (
-        "stehen",
-        "",
-        "Auto Motorrad Lastwagen Bus Traktor",
-        "neben hinter vor",
-        "Haus Kirche Garage Geschäft Rathaus Museum",
-    ),
-    (
-        "liegen",
-        "legen",
-        "Buch Brief Zeitung Schlüssel Ball Puppe Tasche Decke Hut Brille Apfel Münze",
-        "auf neben unter",
-        "Tisch Stuhl Bett Bank",
-    ),
-    (
-        "liegen",
-        "legen",
-        "Apfel Banane Orange Schlüssel Brief Münze Foto",
-        "in",
-        "Korb Karton Kiste Tasche Schrank",
-    ),
-    (
-        "liegen",
-        "legen",
-        "Stein Stock Ball Seil Fahrrad",
-        "neben hinter vor",
-        "Baum Haus Zaun Mauer Brunnen",
-    ),
-    ("hängen", "hängen", "Bild Plakat Spiegel Uhr Landkarte", "an", "Wand"),
-    ("hängen", "hängen", "Lampe Bild Spiegel Uhr", "über", "Tisch Sofa Bett"),
-    ("hängen", "hängen", "Jacke Mantel Tasche", "an", "Tür"),
-    ("hängen", "hängen", "Fahne Lampe Plakat", "über", "Tür Fenster Tor"),
-]
-PLACE_ENGLISH = {
-    "auf": "on",
-    "neben": "next to",
-    "unter": "under",
-    "hinter": "behind",
-    "vor": "in front of",
-    "in": "in",
-    "an": "on",
-    "über": "above",
-    "zwischen": "between",
-}
-
-# Verbs with a dative: verb, receivers, things given.
-GIVING = [
-    (
-        "geben",
-        "person",
-        "Apfel Keks Ball Buch Blume Geschenk Luftballon Brief Schlüssel Tasse Fahrkarte "
-        "Regenschirm Münze",
-    ),
-    ("geben", "Hund Welpe", "Knochen Wurst Keks Ball"),
-    ("geben", "Pferd Esel Kaninchen Elefant Ziege", "Karotte Apfel"),
-    ("geben", "Affe", "Banane Birne"),
-    ("zeigen", "person", "Foto Bild Landkarte Brief Fahrkarte Buch Kamera Uhr Postkarte Puppe"),
-    ("bringen", "person", "Tasse Suppe Salat Glas Decke Kuchen Brief Flasche Pizza Stuhl Teller"),
-    ("vorlesen", "child", "Buch Geschichte Gedicht Brief"),
-    ("zuwerfen", "person", "Ball Schlüssel Apfel Seil Schneeball"),
-    ("zuwerfen", "Hund Welpe", "Ball Stock"),
-]
-DATIVE_VERBS = {
-    "helfen": "all",
-    "folgen": "all",
-    "danken": "adult",
-    "zuhören": "Musiker Sängerin Lehrer Lehrerin Großvater Reporter Vogel",
-    "zusehen": "Clown Tänzerin Zauberer Affe Athlet Maler Koch Künstlerin Elefant",
-    "zuwinken": "Freund Nachbar Nachbarin Kind Briefträger Pilot Mutter Großmutter",
-}
-
-RAIN = ("es regnet", "it is raining")
-SNOW = ("es schneit", "it is snowing")
-COLD = ("es kalt ist", "it is cold")
-HOT = ("es heiß ist", "it is hot")
-DARK = ("es dunkel ist", "it is dark")
-WINDY = ("es windig ist", "it is windy")
-UNTIL = {  # what people wait for, and where
-    ("der Bus kommt", "the bus comes"): "an Bushaltestelle, auf Gehweg, auf Platz",
-    ("der Zug kommt", "the train comes"): "an Bahnhof",
-    (
-        "ein Freund kommt",
-        "a friend comes",
-    ): "in Park, auf Bank, vor Haus, an Tisch, in Café, neben Brunnen, an Ecke",
-    ("die Ampel grün ist", "the traffic light is green"): "an Ecke, auf Straße",
-    ("das Museum öffnet", "the museum opens"): "vor Museum, auf Treppe, auf Platz",
-    ("das Geschäft öffnet", "the store opens"): "vor Geschäft, auf Straße",
-    (
-        "der Regen aufhört",
-        "the rain stops",
-    ): "unter Brücke, unter Baum, an Bushaltestelle, in Café, in Zelt",
-    ("das Spiel beginnt", "the game begins"): "in Stadion, in Turnhalle, auf Wiese",
-}
-COMPARATIVES = {
-    "größer": "taller",
-    "kleiner": "smaller",
-    "älter": "older",
-    "jünger": "younger",
-    "schneller": "faster",
-    "stärker": "stronger",
-    "lauter": "louder",
-}
 
 # -------------------------------------------------------------------------------------------------
 # Templates
@@ -1621,13 +966,9 @@ class Writer:
         if not noun.adjectives or not self.chance(probability):
             return ()
         first = self.pick(noun.adjectives)
-        colors = [word for word in noun.adjectives if word in COLORS.split() and word != "bunt"]
-        if (
-            colors
-            and first not in (*COLORS.split(), "golden", "silbern", "dunkel", "hell", "bunt")
-            and "person" not in noun.tags
-            and self.chance(0.2)
-        ):
+        colors = [word for word in noun.adjectives if "color" in ADJECTIVES[word].uses]
+        colored = {"color", "shade"}.intersection(ADJECTIVES[first].uses)
+        if colors and not colored and "person" not in noun.tags and self.chance(0.2):
             return (first, self.pick(colors))
         return (first,)
 
@@ -1658,9 +999,9 @@ class Writer:
         return GROUPS[who] if who in GROUPS else [NOUNS[name] for name in who.split()]
 
     def person(self, who):
-        """A noun from a group; half the time one of the five that most captions are about."""
+        """A noun from a group; often one of the five that most captions are about."""
         nouns = self.group(who)
-        everyday = [noun for noun in nouns if noun.singular in EVERYBODY]
+        everyday = [noun for noun in nouns if "everyday" in noun.tags]
         return self.pick(everyday) if everyday and self.chance(0.4) else self.pick(nouns)
 
     def dressed(self, phrase):
@@ -1687,18 +1028,13 @@ class Writer:
     def garment(self, noun, plural):
         plural = plural or "pair" in noun.tags
         # everybody wears shoes and a shirt: only their color is worth a caption
-        plain = plural or noun.singular in ("Hemd", "Hose", "Jacke", "Pullover", "Rock", "Bluse")
+        plain = plural or "plain" in noun.tags
         adjectives = self.adjectives(noun, 1.0 if plain else 0.7)
         return NounPhrase(noun, BARE if plural else INDEFINITE, adjectives, plural)
 
     def wearing(self, person, plural):
         """trägt einen Hut / is wearing a hat."""
-        garment = self.garment(self.clothes(person)[0], plural)
-        return Predicate(
-            VERBS["tragen:kleidung"],
-            late=german_noun_phrase(garment, "acc"),
-            english=english_noun_phrase(garment),
-        )
+        return with_object("tragen:kleidung", self.garment(self.clothes(person)[0], plural))
 
     @staticmethod
     def subject(phrase):
@@ -1740,7 +1076,7 @@ class Writer:
 
     def at(self, location):
         noun = location.noun
-        fixed = noun.singular in MASS_PLACES or not noun.adjectives
+        fixed = "definite" in noun.tags or not noun.adjectives
         if fixed or self.chance(0.6):
             phrase = NounPhrase(noun, DEFINITE, self.adjectives(noun, 0.2))
         else:
@@ -1796,20 +1132,16 @@ class Writer:
         if plural:
             adverbs = [word for word in adverbs if word != "allein"]
         if german_place:
-            adverbs = [word for word in adverbs if word not in LATE_ADVERBS]
+            adverbs = [word for word in adverbs if not ADVERBS[word].last]
         manner = self.pick(adverbs) if adverbs and self.chance(adverb) else ""
         return Predicate(verb, early, late, english, german_place, english_place, manner)
 
-    def motion(self, motions=None):
+    def motion(self, motions=VOCABULARY.motions):
         """Verb and direction: läuft über die Brücke."""
-        motions = motions or MOTIONS
-        name, way = self.pick(
-            [(name, way) for name in motions for way in motions[name].split(", ")]
-        )
-        preposition, noun, english = re.match(r"(\S+) (\S+)=(.*)", way).groups()
+        name, preposition, noun, english = self.pick(motions)
         noun = NOUNS[noun]
-        fixed = noun.singular in MASS_PLACES
-        determiner = DEFINITE if fixed or preposition == "zu" or self.chance(0.6) else INDEFINITE
+        fixed = "definite" in noun.tags or preposition == "zu"
+        determiner = DEFINITE if fixed or self.chance(0.6) else INDEFINITE
         phrase = NounPhrase(
             noun, determiner, self.adjectives(noun, 0.3 if determiner == DEFINITE else 0.5)
         )
@@ -1820,23 +1152,26 @@ class Writer:
             VERBS[name], late=late, english=f"{english} {english_noun_phrase(phrase)}".strip()
         )
 
+    @staticmethod
+    def motions(*names):
+        """The directions of some verbs, in the order of the verbs."""
+        ways = VOCABULARY.motions
+        return [motion for name in names for motion in ways if motion.verb == name]
+
     def path(self):
         """die Treppe hinauf."""
-        name = self.pick(PATHS)
-        noun = NOUNS[self.pick(PATHS[name].split())]
-        phrase = NounPhrase(noun, DEFINITE, self.adjectives(noun, 0.5))
-        return Predicate(
-            VERBS[name], late=german_noun_phrase(phrase, "acc"), english=english_noun_phrase(phrase)
-        )
+        name = self.pick(VOCABULARY.paths)
+        noun = NOUNS[self.pick(VOCABULARY.paths[name])]
+        return with_object(name, NounPhrase(noun, DEFINITE, self.adjectives(noun, 0.5)))
 
     def giving(self, giver):
         """gibt dem Hund einen Knochen / is giving the dog a bone."""
-        name, receivers, things = self.pick(GIVING)
-        group = GROUPS["all"] if receivers == "person" else self.group(receivers)
-        receiver = self.pick([noun for noun in group if noun.english != giver.english])
+        name, receivers, things = self.pick(VOCABULARY.gifts)
+        group = [noun for noun in self.group(receivers) if noun.english != giver.english]
+        receiver = self.pick(group)
         several = name in ("vorlesen", "zeigen") and self.chance(0.3)
         receiver = self.phrase(receiver, several, adjective=0.35, definite=0.5, large=False)
-        thing = NOUNS[self.pick(things.split())]
+        thing = NOUNS[self.pick(things)]
         thing = NounPhrase(thing, INDEFINITE, self.adjectives(thing, 0.4))
         return Predicate(
             VERBS[name],
@@ -1847,8 +1182,9 @@ class Writer:
 
     def dative(self, helper):
         """hilft einer alten Frau / is helping an old woman."""
-        name = self.pick(DATIVE_VERBS)
-        group = [noun for noun in self.group(DATIVE_VERBS[name]) if noun.english != helper.english]
+        name = self.pick(VOCABULARY.dative_verbs)
+        group = self.group(VOCABULARY.dative_verbs[name])
+        group = [noun for noun in group if noun.english != helper.english]
         helped = self.phrase(self.pick(group), self.chance(0.2), adjective=0.6, large=False)
         return Predicate(
             VERBS[name], german_noun_phrase(helped, "dat"), "", english_noun_phrase(helped)
@@ -1856,7 +1192,9 @@ class Writer:
 
     def putting(self):
         """stellt die Tasse auf den Tisch."""
-        _, name, things, prepositions, bases = self.pick([row for row in ARRANGEMENTS if row[1]])
+        _, name, things, prepositions, bases = self.pick(
+            [row for row in VOCABULARY.arrangements if row.puts]
+        )
         thing = self.thing(things)
         preposition, base = self.base(prepositions, bases)
         english = "into" if preposition == "in" else PLACE_ENGLISH[preposition]
@@ -1869,7 +1207,7 @@ class Writer:
         )
 
     def thing(self, names, plural=False):
-        noun = NOUNS[self.pick(names.split())]
+        noun = NOUNS[self.pick(names)]
         if plural:
             number = self.pick(["zwei", "drei", "vier", "fünf"])
             return NounPhrase(
@@ -1881,10 +1219,11 @@ class Writer:
         return NounPhrase(noun, INDEFINITE, self.adjectives(noun, 0.6))
 
     def base(self, prepositions, bases):
-        noun = NOUNS[self.pick(bases.split())]
-        determiner = DEFINITE if noun.singular in MASS_PLACES or self.chance(0.75) else INDEFINITE
+        noun = NOUNS[self.pick(bases)]
+        definite = "definite" in noun.tags or self.chance(0.75)
+        determiner = DEFINITE if definite else INDEFINITE
         phrase = NounPhrase(noun, determiner, self.adjectives(noun, 0.25))
-        return self.pick(prepositions.split()), phrase
+        return self.pick(prepositions), phrase
 
     def activity(self, condition=lambda row: True):
         """A row of the table, the likelier the more objects it has."""
@@ -1915,7 +1254,7 @@ class Writer:
     def plain(self):
         """Ein kleiner Junge in einem roten Hemd springt über den Zaun."""
         subject, predicate = self.action()
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def fronted_place(self):
         """Auf der Straße spielt ein Mann Gitarre."""
@@ -1924,47 +1263,35 @@ class Writer:
         dry = "water" not in row.uses
         subject = self.people(row.who, plural, 0.2 if dry else 0, row.kind in ("none", "fixed"))
         predicate = self.predicate(row, plural, place=0)
-        german, english = self.place(row.uses)
-        return main_clause(
-            subject, predicate, german
-        ), f"{english}, {english_clause(subject, predicate)}"
+        return clauses(subject, predicate, self.place(row.uses))
 
     def fronted_time(self):
         """Am Morgen liest eine Frau die Zeitung. Am Abend geht ein Mann zum Bahnhof."""
         if self.chance(0.2):
-            times = TIMES[self.pick(["any", "adult", "child"])]
-            subject = self.people(
-                "child" if "nach der Schule" in times else "adult", clothes=0.1, large=False
-            )
-            german, english = self.pick(list(times.items()))
-            predicate = self.motion()
-            return main_clause(
-                subject, predicate, german
-            ), f"{english}, {english_clause(subject, predicate)}"
+            time = self.pick(["any", "adult", "child"])
+            who = "child" if time == "child" else "adult"
+            subject = self.people(who, clothes=0.1, large=False)
+            front = self.pick(list(VOCABULARY.times[time].items()))
+            return clauses(subject, self.motion(), front)
         row = self.activity()
         if self.chance(0.2):
             row = self.activity(lambda row: "summer" in row.times or "winter" in row.times)
-        times = [row.times[int(self.random() * len(row.times))]]
-        if (times == ["adult"] and row.who == "all") or (times == ["child"] and row.who == "all"):
-            who = times[0]
-        else:
-            who = row.who
+        time = row.times[int(self.random() * len(row.times))]
+        who = time if row.who == "all" and time in ("adult", "child") else row.who
         plural = row.who == "several" or self.chance(0.3)
-        german, english = self.pick(list(TIMES[times[0]].items()))
+        front = self.pick(list(VOCABULARY.times[time].items()))
         if row.who == "several":
             who = "adult"
         subject = self.people(who, plural, 0, row.kind in ("none", "fixed"))
         predicate = self.predicate(row, plural, place=0.25)
-        return main_clause(
-            subject, predicate, german
-        ), f"{english}, {english_clause(subject, predicate)}"
+        return clauses(subject, predicate, front)
 
     def couples(self):
         """Ein Mann und eine Frau tanzen im Park."""
         row = self.activity(lambda row: len(self.group(row.who)) > 3)
         subject = self.couple(row.who)
         predicate = self.predicate(row, True)
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def with_relative(self, phrase, predicate):
         """Add a relative clause whose subject is the noun."""
@@ -1985,7 +1312,7 @@ class Writer:
         phrase = self.phrase(self.person(row.who), plural, large=False)
         subject = self.subject(self.with_relative(phrase, self.wearing(phrase.noun, plural)))
         predicate = self.predicate(row, plural, place=0.4, adverb=0.05)
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def relative_action(self):
         """Die Frau, die den Ball aufhebt, trägt einen Hut; ... sitzt auf der Bank; ... ist müde."""
@@ -2002,11 +1329,10 @@ class Writer:
         elif roll < 0.75:
             predicate = self.wearing(phrase.noun, plural)
         else:
-            options = ["müde", "glücklich", "hungrig", "nervös", "blond", "traurig", "durstig"]
-            word = self.pick(options)
+            word = self.pick(LISTS["moods"])
             german = f"{subject.german} {'sind' if plural else 'ist'} {word}"
-            return spell([german]), f"{subject.english} {be(plural)} {ADJECTIVES[word]}"
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+            return spell([german]), f"{subject.english} {be(plural)} {ADJECTIVES[word].english}"
+        return clauses(subject, predicate)
 
     def relative_object(self):
         """Der Ball, den ein Junge wirft, ist rot. Die Frau, der ein Kind hilft, ist müde."""
@@ -2056,7 +1382,7 @@ class Writer:
         )
         subject = self.subject(phrase)
         predicate = self.wearing(noun, plural)
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def relative_place(self):
         """Die Bank, auf der ein alter Mann sitzt, ist grün."""
@@ -2080,38 +1406,34 @@ class Writer:
         plural = noun.english == noun.english_plural == "stairs"
         subject = self.subject(NounPhrase(noun, DEFINITE, (), False, f", {clause},", english))
         word = self.pick([word for word in noun.adjectives if word != "hölzern"])
-        return f"{subject.german} ist {word}", f"{subject.english} {be(plural)} {ADJECTIVES[word]}"
+        return (
+            f"{subject.german} ist {word}",
+            f"{subject.english} {be(plural)} {ADJECTIVES[word].english}",
+        )
 
     def relative_genitive(self):
         """Der Mann, dessen Mantel rot ist, wartet am Bahnhof."""
         noun = self.person("all")
         garment = self.clothes(noun)[0]
         several = "pair" in garment.tags
-        patterns = (
-            *COLORS.split(),
-            "gestreift",
-            "kariert",
-            "neu",
-            "alt",
-            "schmutzig",
-            "lang",
-            "kurz",
+        visible = {"color", "look"}
+        word = self.pick(
+            [word for word in garment.adjectives if visible.intersection(ADJECTIVES[word].uses)]
         )
-        word = self.pick([word for word in garment.adjectives if word in patterns])
         german = (
             f"{relative_pronoun(noun, False, 'gen')} {noun_form(garment, 'nom', several)} {word}"
         )
         german += " sind" if several else " ist"
         many = several or garment.english == garment.english_plural
         worn = garment.english_plural if several else garment.english
-        english = f"whose {worn} {be(many)} {ADJECTIVES[word]}"
+        english = f"whose {worn} {be(many)} {ADJECTIVES[word].english}"
         phrase = self.phrase(noun, definite=0.5)._replace(
             german_after=f", {german},", english_after=english
         )
         subject = self.subject(phrase)
         everyone = [row for row in ACTIVITIES if row.who == "all" and "water" not in row.uses]
         predicate = self.predicate(self.pick(everyone), place=0.5, adverb=0)
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def seated(self):
         """Auf der Bank sitzt ein alter Mann und liest ein Buch."""
@@ -2121,7 +1443,7 @@ class Writer:
         plural = row.who == "several" or self.chance(0.25)
         subject = self.people(row.who, plural, 0.15, large=False)
         german, english = self.place(("sit",), plural)
-        here = [word for word in row.adverbs if word not in LATE_ADVERBS]
+        here = [word for word in row.adverbs if not ADVERBS[word].last]
         row = row._replace(adverbs=tuple(here))
         action = self.predicate(row, plural, place=0, adverb=0.1)
         second = spell(
@@ -2170,17 +1492,8 @@ class Writer:
         if roll < 0.2:
             german = f"{main_clause(first, one)} und {main_clause(second, two)}"
             return german, f"{english_clause(first, one)} and {english_clause(second, two)}"
-        subordinate = f"während {verb_final(second.german, two, second.plural)}"
-        english = f"while {english_clause(second, two)}"
-        if roll < 0.65:
-            return (
-                f"{main_clause(first, one)}, {subordinate}",
-                f"{english_clause(first, one)} {english}",
-            )
-        return (
-            f"{main_clause(first, one, subordinate + ',')}",
-            f"{english}, {english_clause(first, one)}",
-        )
+        clause = verb_final(second.german, two, second.plural), english_clause(second, two)
+        return with_clause(first, one, ("während", "while"), clause, first=roll >= 0.65)
 
     def pronoun(self, subject):
         """er/he, sie/she, sie/they; animals are it."""
@@ -2203,58 +1516,32 @@ class Writer:
         roll = self.random()
         feeling = None
         if roll < 0.5:
-            verb, feelings = self.pick(
-                [
-                    ("schlafen", "müde"),
-                    ("ausruhen", "müde"),
-                    ("essen", "hungrig"),
-                    ("trinken", "durstig"),
-                    ("lachen", "glücklich fröhlich"),
-                    ("tanzen", "glücklich fröhlich"),
-                    ("weinen", "traurig müde"),
-                    ("singen", "glücklich fröhlich"),
-                    ("lächeln", "glücklich"),
-                    ("klatschen", "glücklich"),
-                ]
-            )
-            feeling = self.pick(feelings.split())
+            verb, feelings = self.pick(list(LISTS["feelings"].items()))
+            feeling = self.pick(feelings)
             row = self.activity(lambda row: row.verb == verb and row.objects != ("Kaffee", "Bier"))
             subject = self.gendered(row.who)
             predicate = self.predicate(row, subject.plural, place=0.4, adverb=0)
             german, english = self.pronoun(subject)
-            german += f" {feeling} {'sind' if subject.plural else 'ist'}"
-            english += f" {be(subject.plural)} {ADJECTIVES[feeling]}"
-        elif roll < 0.7:
-            garment = NOUNS[
-                self.pick(["Mantel", "Schal", "Handschuh", "Mütze", "Pullover", "Jacke", "Stiefel"])
-            ]
-            subject = self.people("all", clothes=0, large=False)
-            phrase = self.garment(garment, subject.plural)
-            predicate = Predicate(
-                VERBS["tragen:kleidung"],
-                late=german_noun_phrase(phrase, "acc"),
-                english=english_noun_phrase(phrase),
+            clause = (
+                f"{german} {feeling} {'sind' if subject.plural else 'ist'}",
+                f"{english} {be(subject.plural)} {ADJECTIVES[feeling].english}",
             )
-            german, english = self.pick([COLD, SNOW, WINDY])
+        elif roll < 0.7:
+            garment = NOUNS[self.pick(LISTS["warm_clothes"])]
+            subject = self.people("all", clothes=0, large=False)
+            predicate = with_object("tragen:kleidung", self.garment(garment, subject.plural))
+            clause = self.weather("cold", "snow", "windy")
         elif roll < 0.85:
             subject = self.people("all", large=False)
             if self.chance(0.5):
                 phrase = self.phrase(NOUNS["Regenschirm"], subject.plural, definite=0)
                 phrase = phrase._replace(determiner=BARE if subject.plural else INDEFINITE)
-                predicate = Predicate(
-                    VERBS["halten"],
-                    late=german_noun_phrase(phrase, "acc"),
-                    english=english_noun_phrase(phrase),
-                )
-                german, english = RAIN
+                predicate = with_object("halten", phrase)
+                clause = VOCABULARY.weather["rain"]
             else:
-                predicate = self.motion(
-                    {
-                        "rennen": "in Haus=into, in Geschäft=into, in Bahnhof=into, in "
-                        "Kirche=into, in Zelt=into"
-                    }
-                )
-                german, english = self.pick([RAIN, SNOW, COLD, WINDY])
+                shelters = [Motion("rennen", "in", name, "into") for name in LISTS["runs_into"]]
+                predicate = self.motion(shelters)
+                clause = self.weather("rain", "snow", "cold", "windy")
         else:
             row = self.activity(
                 lambda row: (
@@ -2267,15 +1554,13 @@ class Writer:
             predicate = self.predicate(row, subject.plural, place=0.4, adverb=0)
             if row.verb == "verkaufen":
                 return self.because()
-            german, english = HOT
-        if feeling is None and self.chance(0.4):
-            return main_clause(
-                subject, predicate, f"weil {german},"
-            ), f"because {english}, {english_clause(subject, predicate)}"
-        return (
-            f"{main_clause(subject, predicate)}, weil {german}",
-            f"{english_clause(subject, predicate)} because {english}",
-        )
+            clause = VOCABULARY.weather["hot"]
+        first = feeling is None and self.chance(0.4)
+        return with_clause(subject, predicate, ("weil", "because"), clause, first)
+
+    def weather(self, *names):
+        """A clause about one of these kinds of weather, German and English."""
+        return self.pick([VOCABULARY.weather[name] for name in names])
 
     def outdoors(self):
         """An activity that weather can disturb."""
@@ -2295,20 +1580,12 @@ class Writer:
         ]
         predicate = self.predicate(row._replace(uses=tuple(outside)), plural, place=0.5, adverb=0)
         flowers = row.verb in ("pflücken", "pflanzen")
-        german, english = self.pick(
-            [COLD, DARK, WINDY] if flowers else [RAIN, SNOW, COLD, DARK, WINDY]
-        )
-        if self.chance(0.3):
-            return (
-                main_clause(subject, predicate, f"obwohl {german},"),
-                f"although {english}, {english_clause(subject, predicate)}",
-            )
-        return (
-            f"{main_clause(subject, predicate)}, obwohl {german}",
-            f"{english_clause(subject, predicate)} although {english}",
-        )
+        wet = () if flowers else ("rain", "snow")
+        clause = self.weather(*wet, "cold", "dark", "windy")
+        first = self.chance(0.3)
+        return with_clause(subject, predicate, ("obwohl", "although"), clause, first)
 
-    def weather(self):
+    def in_weather(self):
         """Wegen des Regens ..., trotz der Kälte ..."""
         row = self.outdoors()
         plural = row.who == "several" or self.chance(0.3)
@@ -2318,78 +1595,37 @@ class Writer:
         if self.chance(0.4):
             preposition, english = "wegen", "because of"
             subject = self.people("all", clothes=0, large=False)
-            motions = {
-                "gehen": "in Haus=into, in Geschäft=into, in Museum=into, in Kirche=into, in "
-                "Café=into, in Restaurant=into"
-            }
-            predicate = self.motion(motions)
-        noun = NOUNS[self.pick(["Regen", "Schnee", "Hitze", "Kälte", "Wind", "Nebel", "Lärm"])]
+            shelters = [Motion("gehen", "in", name, "into") for name in LISTS["walks_into"]]
+            predicate = self.motion(shelters)
+        noun = NOUNS[self.pick(LISTS["weather_nouns"])]
         phrase = NounPhrase(noun, DEFINITE, self.adjectives(noun, 0.3))
         german = german_prepositional(preposition, phrase)
         english = f"{english} {english_noun_phrase(phrase)}"
         if self.chance(0.5):
-            return main_clause(
-                subject, predicate, german
-            ), f"{english}, {english_clause(subject, predicate)}"
+            return clauses(subject, predicate, (german, english))
         predicate = predicate._replace(place=german)
         return main_clause(subject, predicate), f"{english_clause(subject, predicate)} {english}"
 
     def until(self):
         """Eine Frau wartet am Bahnhof, bis der Zug kommt."""
         subject = self.people("all")
-        event = self.pick(list(UNTIL))
-        place = self.pick(UNTIL[event].split(", "))
+        event = self.pick(list(VOCABULARY.events))
+        place = self.pick(VOCABULARY.events[event])
         location = next(
             one for one in LOCATIONS if f"{one.preposition} {one.noun.singular}" == place
         )
         german, english = self.at(location) if self.chance(0.6) else ("", "")
         predicate = Predicate(VERBS["warten"], place=german, english_place=english)
-        german, english = event
-        return (
-            f"{main_clause(subject, predicate)}, bis {german}",
-            f"{english_clause(subject, predicate)} until {english}",
-        )
+        return with_clause(subject, predicate, ("bis", "until"), event, first=False)
 
     def purpose(self):
         """Ein Mann geht in die Küche, um einen Kuchen zu backen."""
-        rooms = {
-            "kitchen": "Küche",
-            "garden": "Garten Hof",
-            "park": "Park",
-            "market": "Stadt",
-            "desk": "Büro Bibliothek",
-            "home": "Wohnzimmer Zimmer",
-            "workshop": "Werkstatt Garage",
-            "sport": "Stadion Turnhalle Park",
-            "table": "Café Küche Wohnzimmer",
-            "forest": "Wald",
-        }
-        left_out = (
-            "lächeln",
-            "lachen",
-            "schreien",
-            "weinen",
-            "umsehen",
-            "betrachten",
-            "gehen:spazieren",
-            "halten",
-            "tragen:last",
-            "schieben",
-            "ziehen",
-            "unterhalten",
-            "aufheben",
-            "warten",
-            "ansehen",
-            "werfen",
-            "klatschen",
-            "umarmen",
-            "fangen",
-        )
+        rooms, aimless = LISTS["rooms"], LISTS["aimless_verbs"]
         row = self.activity(
-            lambda row: any(use in rooms for use in row.uses) and row.verb not in left_out
+            lambda row: any(use in rooms for use in row.uses) and row.verb not in aimless
         )
         use = self.pick([use for use in row.uses if use in rooms])
-        noun = NOUNS[self.pick(rooms[use].split())]
+        noun = NOUNS[self.pick(rooms[use])]
         plural = self.chance(0.25)
         subject = self.people(row.who, plural, 0.15, large=False)
         going = Predicate(
@@ -2405,36 +1641,11 @@ class Writer:
 
     def attempt(self):
         """Ein Junge versucht, den Ball zu fangen."""
-        hard = (
-            "fangen",
-            "reparieren",
-            "anhalten",
-            "aufmachen",
-            "zumachen",
-            "fahren:rad",
-            "bauen",
-            "jonglieren",
-            "zeichnen",
-            "backen",
-            "einschalten",
-            "ausschalten",
-            "fotografieren",
-            "schlafen",
-            "laufen:eis",
-            "fahren:ski",
-            "reiten",
-            "aufhängen",
-            "hacken",
-            "tauchen",
-            "schwimmen",
-            "malen",
-        )
         if self.chance(0.25):
             subject = self.people("child", large=False)
-            motions = {name: MOTIONS[name] for name in ("klettern", "springen", "kriechen")}
-            action = self.motion(motions)
+            action = self.motion(self.motions("klettern", "springen", "kriechen"))
         else:
-            row = self.activity(lambda row: row.verb in hard)
+            row = self.activity(lambda row: row.verb in LISTS["hard_verbs"])
             subject = self.people(row.who, clothes=0 if "water" in row.uses else 0.15, large=False)
             action = self.predicate(row, subject.plural, place=0, adverb=0)
         trying = Predicate(VERBS["versuchen"])
@@ -2446,7 +1657,7 @@ class Writer:
 
     def arrangement(self):
         """Auf dem Tisch steht eine Vase / There is a vase standing on the table."""
-        name, _, things, prepositions, bases = self.pick(ARRANGEMENTS)
+        name, _, things, prepositions, bases = self.pick(VOCABULARY.arrangements)
         plural = self.chance(0.3)
         thing = self.subject(self.thing(things, plural))
         preposition, base = self.base(prepositions, bases)
@@ -2470,36 +1681,35 @@ class Writer:
                 f"there {be(many)} {thing.english} {predicate.verb.progressive} {english}",
             )
         predicate = predicate._replace(place=german)
-        return main_clause(
-            thing, predicate
-        ), f"{thing.english} {be(many)} {predicate.verb.progressive} {english}"
+        return (
+            main_clause(thing, predicate),
+            f"{thing.english} {be(many)} {predicate.verb.progressive} {english}",
+        )
 
     def put(self):
         """Eine Frau stellt eine Vase auf den Tisch."""
         subject, predicate = self.people("all", large=False), self.putting()
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def dative_sentence(self):
         """Ein Mädchen gibt dem Pferd einen Apfel. Ein Junge hört der Sängerin zu."""
         subject = self.people("all", large=False)
         predicate = self.giving(subject.noun) if self.chance(0.6) else self.dative(subject.noun)
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def animal(self):
         """An animal and what it does, matched."""
         plural = self.chance(0.3)
         if self.chance(0.35):
-            name = self.pick(ANIMAL_MOTIONS)
-            who, directions = ANIMAL_MOTIONS[name]
-            predicate = self.motion({name: directions})
+            who = self.pick(VOCABULARY.animal_motions)
+            predicate = self.motion(VOCABULARY.animal_motions[who])
         else:
-            row = self.pick(ANIMAL_ACTIVITIES)
+            row = self.pick(VOCABULARY.animal_activities)
             who = row.who
             still = row.verb in ("sitzen", "stehen", "liegen")
             predicate = self.predicate(row, plural, place=1 if still else 0.5)
-        return self.subject(
-            self.phrase(self.pick(self.group(who)), plural, adjective=0.6)
-        ), predicate
+        phrase = self.phrase(self.pick(self.group(who)), plural, adjective=0.6)
+        return self.subject(phrase), predicate
 
     def animals(self):
         """Ein brauner Hund läuft über die Wiese. Auf dem Bauernhof schläft eine Katze."""
@@ -2507,10 +1717,8 @@ class Writer:
         posture = predicate.verb.infinitive in ("sitzen", "stehen", "liegen")
         if predicate.place and not posture and self.chance(0.35):
             bare = predicate._replace(place="", english_place="")
-            return main_clause(
-                subject, bare, predicate.place
-            ), f"{predicate.english_place}, {english_clause(subject, bare)}"
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+            return clauses(subject, bare, (predicate.place, predicate.english_place))
+        return clauses(subject, predicate)
 
     def animal_relative(self):
         """Der Hund, der einen Ball fängt, ist nass. Ein Junge sieht einen Hund an, der schläft."""
@@ -2523,7 +1731,7 @@ class Writer:
             verb = "sind" if subject.plural else "ist"
             return (
                 f"{subject.german} {verb} {word}",
-                f"{subject.english} {be(subject.plural)} {ADJECTIVES[word]}",
+                f"{subject.english} {be(subject.plural)} {ADJECTIVES[word].english}",
             )
         phrase = self.phrase(noun, subject.plural, adjective=0.4, definite=0.2, large=False)
         phrase = self.with_relative(phrase, predicate)
@@ -2540,30 +1748,22 @@ class Writer:
 
     def possessor(self):
         """Der Hund des alten Mannes schläft / The old man's dog is sleeping."""
-        owner = NOUNS[
-            self.pick(
-                "Mann Frau Junge Mädchen Kind Bauer Nachbar Arzt Großmutter Soldat Lehrerin "
-                "Student".split()
-            )
-        ]
+        owner = NOUNS[self.pick(LISTS["owners"])]
         owner = NounPhrase(owner, DEFINITE, self.adjectives(owner, 0.6))
-        german_owner, english_owner = (
-            german_noun_phrase(owner, "gen"),
-            english_noun_phrase(owner) + "'s",
-        )
+        german_owner = german_noun_phrase(owner, "gen")
+        english_owner = english_noun_phrase(owner) + "'s"
         if self.chance(0.5):
-            names = ("Hund", "Katze", "Pferd", "Esel")
-            row = self.pick(
-                [row for row in ANIMAL_ACTIVITIES if any(name in row.who.split() for name in names)]
-            )
+            names = LISTS["owned_animals"]
+            rows = VOCABULARY.animal_activities
+            row = self.pick([row for row in rows if any(name in row.who.split() for name in names)])
             noun = NOUNS[self.pick([name for name in names if name in row.who.split()])]
             predicate = self.predicate(
                 row, place=1.0 if row.verb in ("sitzen", "stehen", "liegen") else 0.5
             )
         else:
-            rows = [row for row in ARRANGEMENTS if row[0] != "hängen"]
+            rows = [row for row in VOCABULARY.arrangements if row.stands != "hängen"]
             name, _, things, prepositions, bases = self.pick(rows)
-            noun = NOUNS[self.pick(things.split())]
+            noun = NOUNS[self.pick(things)]
             preposition, base = self.base(prepositions, bases)
             predicate = Predicate(
                 VERBS[name],
@@ -2591,18 +1791,11 @@ class Writer:
         possessive = Determiner("ein", german, english)
         roll = self.random()
         if roll < 0.4:
-            noun = NOUNS[self.pick("Hund Freund Bruder Schwester Welpe".split())]
+            noun = NOUNS[self.pick(LISTS["companions"])]
             phrase = NounPhrase(noun, possessive, self.adjectives(noun, 0.3))
             with_german = german_prepositional("mit", phrase)
-            verb, extra, extra_english, uses = self.pick(
-                [
-                    ("spielen", "", "", ("park", "play")),
-                    ("tanzen", "", "", ("stage", "park")),
-                    ("gehen:spazieren", "spazieren", "a walk", ("park", "forest")),
-                    ("joggen", "", "", ("park",)),
-                    ("schwimmen", "", "", ("water",)),
-                ]
-            )
+            verb, uses = self.pick(list(LISTS["shared_verbs"].items()))
+            walk = ("spazieren", "a walk") if verb == "gehen:spazieren" else ("", "")
             german_place, english_place = self.place(uses) if self.chance(0.6) else ("", "")
             if verb == "schwimmen":
                 subject = self.gendered_like(subject)
@@ -2610,48 +1803,24 @@ class Writer:
             predicate = Predicate(
                 VERBS[verb],
                 with_german,
-                extra,
-                f"{extra_english} {with_english}".strip(),
+                walk[0],
+                f"{walk[1]} {with_english}".strip(),
                 german_place,
                 english_place,
             )
         elif roll < 0.7:
-            noun = NOUNS[
-                self.pick(
-                    "Bruder Schwester Freund Mutter Vater Großmutter Großvater Lehrerin".split()
-                )
-            ]
-            phrase = NounPhrase(noun, possessive, ())
-            verb, things = self.pick(
-                [
-                    ("kaufen", "Geschenk Blume Buch Kuchen"),
-                    ("backen", "Kuchen Pizza"),
-                    ("malen", "Bild"),
-                    ("schreiben", "Gedicht Brief"),
-                    ("pflücken", "Rose Apfel Blume"),
-                    ("zeichnen", "Bild Landkarte"),
-                ]
-            )
-            thing = NOUNS[self.pick(things.split())]
+            phrase = NounPhrase(NOUNS[self.pick(LISTS["family"])], possessive, ())
+            verb, things = self.pick(list(LISTS["gifts"].items()))
+            thing = NOUNS[self.pick(things)]
             thing = NounPhrase(thing, INDEFINITE, self.adjectives(thing, 0.5))
             predicate = Predicate(
                 VERBS[verb],
-                late=german_prepositional("für", phrase),
+                late=f"{german_noun_phrase(thing, 'acc')} {german_prepositional('für', phrase)}",
                 english=f"{english_noun_phrase(thing)} for {english_noun_phrase(phrase)}",
             )
-            late = f"{german_noun_phrase(thing, 'acc')} {predicate.late}"
-            predicate = predicate._replace(late=late)
         elif roll < 0.85:
-            noun = NOUNS[self.pick("Mutter Vater Großmutter Großvater Bruder Freund".split())]
-            phrase = NounPhrase(noun, possessive, ())
-            tasks = [
-                ("Kochen", "cooking"),
-                ("Backen", "baking"),
-                ("Lesen", "reading"),
-                ("Packen", "packing"),
-                ("Aufräumen", "cleaning"),
-            ]
-            task, english_task = self.pick(tasks)
+            phrase = NounPhrase(NOUNS[self.pick(LISTS["helped"])], possessive, ())
+            task, english_task = self.pick(list(LISTS["chores"].items()))
             predicate = Predicate(
                 VERBS["helfen"],
                 german_noun_phrase(phrase, "dat"),
@@ -2660,13 +1829,13 @@ class Writer:
             )
         else:
             name = self.pick(["anziehen", "ausziehen", "suchen", "waschen"])
-            noun = NOUNS[self.pick(["Jacke", "Mantel", "Pullover", "Schuh", "Handschuh", "Hose"])]
+            noun = NOUNS[self.pick(LISTS["own_clothes"])]
             plural = subject.plural or "pair" in noun.tags
             phrase = NounPhrase(noun, possessive, self.adjectives(noun, 0.5), plural)
             predicate = Predicate(
                 VERBS[name], german_noun_phrase(phrase, "acc"), "", english_noun_phrase(phrase)
             )
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def gendered_like(self, subject):
         """The same kind of subject, but without clothes on."""
@@ -2682,11 +1851,7 @@ class Writer:
         """Ein Mann ohne Hut ...; Schach gegen einen alten Mann; um ein Feuer."""
         roll = self.random()
         if roll < 0.4:
-            garment = NOUNS[
-                self.pick(
-                    ["Hut", "Helm", "Jacke", "Schuh", "Mantel", "Brille", "Handschuh", "Mütze"]
-                )
-            ]
+            garment = NOUNS[self.pick(LISTS["missing_clothes"])]
             pair = "pair" in garment.tags
             single = pair or garment.english == garment.english_plural
             phrase = self.phrase(self.person("all"))
@@ -2700,9 +1865,7 @@ class Writer:
                 english_after=f"without {english}",
             )
             if self.chance(0.5):
-                predicate = self.motion(
-                    {name: MOTIONS[name] for name in ("gehen", "laufen", "rennen", "klettern")}
-                )
+                predicate = self.motion(self.motions("gehen", "laufen", "rennen", "klettern"))
             else:
                 row = self.activity(
                     lambda row: row.who == "all" and row.uses and "water" not in row.uses
@@ -2710,29 +1873,19 @@ class Writer:
                 predicate = self.predicate(row)
             subject = self.subject(phrase)
         elif roll < 0.7:
-            game, english_game = self.pick(
-                [
-                    ("Schach", "chess"),
-                    ("Tennis", "tennis"),
-                    ("Basketball", "basketball"),
-                    ("Karten", "cards"),
-                    ("Fußball", "soccer"),
-                ]
-            )
+            game, english_game = self.pick(list(LISTS["games"].items()))
             subject = self.people("all", plural=False, large=False)
             rival = self.phrase(self.person("all"), definite=0.3)
             while rival.noun.english == subject.noun.english:
                 rival = self.phrase(self.person("all"), definite=0.3)
             predicate = Predicate(
                 VERBS["spielen"],
-                late=german_prepositional("gegen", rival),
+                late=f"{game} {german_prepositional('gegen', rival)}",
                 english=f"{english_game} against {english_noun_phrase(rival)}",
             )
-            late = f"{game} {predicate.late}"
-            predicate = predicate._replace(late=late)
         else:
             subject = self.people("all", plural=True)
-            noun = NOUNS[self.pick(["Feuer", "Tisch", "Brunnen"])]
+            noun = NOUNS[self.pick(LISTS["centres"])]
             around = NounPhrase(noun, self.pick([DEFINITE, INDEFINITE]), self.adjectives(noun, 0.4))
             name = self.pick(["sitzen", "stehen", "tanzen", "rennen"])
             predicate = Predicate(
@@ -2740,11 +1893,11 @@ class Writer:
                 late=german_prepositional("um", around),
                 english=f"around {english_noun_phrase(around)}",
             )
-        return main_clause(subject, predicate), english_clause(subject, predicate)
+        return clauses(subject, predicate)
 
     def comparison(self):
         """Der Junge in einem roten Hemd ist größer als das Mädchen."""
-        word = self.pick(COMPARATIVES)
+        word, english_word = self.pick(list(LISTS["comparatives"].items()))
         who = self.pick(["adult", "child"])
         noun, other = self.person(who), self.person(who)
         while noun.english == other.english:
@@ -2755,7 +1908,7 @@ class Writer:
         second = self.subject(self.dressed(second) if self.chance(0.4) else second)
         return (
             f"{subject.german} ist {word} als {second.german}",
-            f"{subject.english} is {COMPARATIVES[word]} than {second.english}",
+            f"{subject.english} is {english_word} than {second.english}",
         )
 
     def sentence(self):
@@ -2779,7 +1932,7 @@ TEMPLATES = [
     (6, Writer.meanwhile),
     (4, Writer.because),
     (3, Writer.although),
-    (3, Writer.weather),
+    (3, Writer.in_weather),
     (3, Writer.until),
     (5, Writer.purpose),
     (3, Writer.attempt),

@@ -2,6 +2,8 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -405,6 +407,115 @@ def test_every_word_of_a_table_is_in_the_lexicon():
         assert verb.infinitive.endswith("n"), verb
         assert verb.singular.endswith("t"), verb
         assert verb.progressive.split()[0].endswith("ing"), verb
+
+
+# The tables of words
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """A copy of the tables, to change."""
+    return Path(shutil.copytree(DATA / "mini_grammar", tmp_path / "mini_grammar"))
+
+
+def change(tables, name, old, new):
+    path = tables / name
+    text = path.read_text(encoding="utf-8")
+    assert text.count(old) == 1, old
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new", "entry", "field", "given"),
+    [
+        ("adjectives.tsv", "hot\n", "hot\t\tcolour\n", "heiß", "uses", "colour"),
+        ("adjectives.tsv", "heiß\thot\n", "heiß\n", "heiß", "english", "nothing"),
+        ("adverbs.tsv", "alone\tlast", "alone\tlate", "allein", "position", "late"),
+        ("determiners.tsv", "number\tzwei", "numeral\tzwei", "numeral", "kind", "numeral"),
+        ("nouns.tsv", "Katze\tf", "Katze\tx", "Katze", "gender", "x"),
+        ("nouns.tsv", "Katze\tf", "katze\tf", "katze", "german", "katze"),
+        ("nouns.tsv", "f\tKatze", "f\tKatzes", "Katze", "genitive", "Katzes"),
+        ("nouns.tsv", "weiß blau gelb bunt", "weiß blaue gelb", "Vogel", "adjectives", "blaue"),
+        ("nouns.tsv", "Kuh\tf\tKuh", "Katze\tf\tKatze", "Katze", "german", "Katze"),
+        ("verbs.tsv", "weint\t\tcry", "weinen\t\tcry", "weinen", "singular", "weinen"),
+        ("verbs.tsv", "crying", "cries", "weinen", "progressive", "cries"),
+        ("groups.tsv", "Polizist ", "Polizei ", "police", "members", "Polizei"),
+        ("places.tsv", "unter\tBaum", "unter\tBäume", "unter", "noun", "Bäume"),
+        ("activities.tsv", "all\twarten", "everyone\twarten", "everyone", "who", "everyone"),
+        ("activities.tsv", "klatschen\tnone\t", "klatschen\tnone\tKeks", "all", "objects", "Keks"),
+        ("activities.tsv", "klatschen\tnone", "klatschen\tmany", "all", "kind", "many"),
+        ("activities.tsv", "wait wait street", "wait wiat", "all", "uses", "wiat"),
+        ("activities.tsv", "Schach=chess", "Schach", "all", "objects", "Schach, Karten=cards"),
+        ("motions.tsv", "gehen\tdurch\tTor", "gehen\tdurhc\tTor", "all", "preposition", "durhc"),
+        ("motions.tsv", "flyer\tfliegen\tüber\tSee", "bird\tfliegen\tüber\tSee", "bird",
+         "who", "bird"),
+        ("motions.tsv", "child\thinaufgehen\t\tHügel", "all\thinaufgehen\t\tHügel", "all", "who",
+         "all"),
+        ("arrangements.tsv", "hängen\thängen\tBild P", "hängen\thäng\tBild P", "hängen", "puts",
+         "häng"),
+        ("giving.tsv", "vorlesen", "lesen vor", "lesen vor", "verb", "lesen vor"),
+        ("clauses.tsv", "an Bahnhof", "am Bahnhof", "until", "places", "am Bahnhof"),
+        ("lists.tsv", "owned_animals", "own_animals", "own_animals", "list", "own_animals"),
+        ("lists.tsv", "feelings\tschlafen", "feelings\tschlaf", "feelings", "key", "schlaf"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_table_is_named(tables, table, old, new, entry, field, given):
+    change(tables, table, old, new)
+    with pytest.raises(mini.VocabularyError) as caught:
+        mini.load_vocabulary(tables)
+    assert re.match(rf"{table}, line \d+, entry {entry!r}, field {field!r}: ", str(caught.value))
+    assert f"{given!r} given, expected" in str(caught.value) or "twice" in str(caught.value)
+
+
+def test_what_is_missing_from_a_table_is_named(tables):
+    change(tables, "lists.tsv", "owned_animals\t\tHund Katze Pferd Esel\n", "")
+    with pytest.raises(mini.VocabularyError, match=r"lists\.tsv: no line for owned_animals"):
+        mini.load_vocabulary(tables)
+    change(tables, "verbs.tsv", "versuchen\t", "probieren\t")
+    with pytest.raises(mini.VocabularyError, match=r"verbs\.tsv: no line for versuchen"):
+        mini.load_vocabulary(tables)
+    change(tables, "nouns.tsv", "genitive\tplural", "plural\tgenitive")
+    with pytest.raises(mini.VocabularyError, match=r"nouns\.tsv, line 1: .* expected the columns"):
+        mini.load_vocabulary(tables)
+    (tables / "nouns.tsv").unlink()
+    with pytest.raises(mini.VocabularyError, match=r"nouns\.tsv cannot be read"):
+        mini.load_vocabulary(tables)
+
+
+def test_what_editors_do_to_a_table_changes_nothing(tables):
+    """Windows line ends, a byte order mark, empty lines, quotation marks, tabs kept at the end."""
+    for path in tables.glob("*.tsv"):
+        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        missing = header.count("\t")
+        cells = [(line + "\t" * (missing - line.count("\t"))).split("\t") for line in lines]
+        quoted = ["\t".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in cells]
+        text = "\r\n".join([header, "", *quoted, ""])
+        path.write_bytes(text.encode("utf-8-sig"))
+    assert mini.load_vocabulary(tables) == mini.VOCABULARY
+
+
+def test_the_command_reports_a_mistake_without_a_traceback(tables):
+    script = shutil.copy(DATA / "make_mini_corpus.py", tables.parent)
+    change(tables, "nouns.tsv", "Katze\tf", "Katze\tx")
+    result = subprocess.run(
+        [sys.executable, script, "--check"], capture_output=True, encoding="utf-8", check=False
+    )
+    assert result.returncode == 1
+    assert result.stderr.startswith("make_mini_corpus: nouns.tsv, line ")
+    assert "Traceback" not in result.stderr
+
+
+def test_a_word_added_as_the_readme_says_occurs(tables, monkeypatch):
+    readme = (tables / "README.md").read_text(encoding="utf-8")
+    line = next(line.strip() for line in readme.splitlines() if line.startswith("    Anorak"))
+    with (tables / "nouns.tsv").open("a", encoding="utf-8") as file:
+        file.write(line.replace("⇥", "\t") + "\n")
+    monkeypatch.setattr(mini, "NOUNS", mini.load_vocabulary(tables).nouns)
+    writer = mini.Writer(0)
+    sentences = [writer.sentence() for _ in range(2000)]
+    worn = [english for german, english in sentences if "Anorak" in german]
+    assert len(worn) >= mini.RARE
+    assert all("anorak" in english for english in worn)
 
 
 # The files
