@@ -142,7 +142,7 @@ class Captions:
 
     def facts(self) -> dict:
         """What all language models have in common."""
-        return {"vocab_size": len(self.tokenizer), "test_tokens": self.tokens["test"]}
+        return {"vocab_size": RECIPES["mini"].vocab_size, "test_tokens": self.tokens["test"]}
 
 
 def counted(name, captions):

@@ -6,8 +6,8 @@ A piece that begins a word keeps the space before it, so joining the pieces give
     "Ein Zaun."   ->   " ein", " zaun", "."
 
 Byte pairs can write every text: a character that was not in the training text becomes the bytes of
-its UTF-8, of which each has a token ("byte fallback", Kudo and Richardson 2018). Words cannot: what
-they have not seen is UNK.
+its UTF-8, of which each has a token ("byte fallback", as in Touvron et al. 2023, section 2.1).
+Words cannot: what they have not seen is UNK.
 """
 
 from __future__ import annotations

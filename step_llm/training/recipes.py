@@ -19,7 +19,7 @@ class Recipe:
     Args:
         preset: of ``TransformerConfig``.
         tokens: "bpe" or "word".
-        vocab_size: size of the vocabulary that both languages share.
+        vocab_size: of the vocabulary that both languages share, as in ``Tokenizer.train``.
         model: further fields of ``TransformerConfig``.
         training: fields of ``TrainingConfig``.
     """
