@@ -263,7 +263,7 @@ def test_the_best_checkpoint_is_a_gpt(run, tokenizer):
     assert model.config == run.model.config
     assert pair.shared
     assert pair.target.encode(LINES[3]) == tokenizer.encode(LINES[3])
-    assert set(read_run(run.folder)) == {"last", "best", "average"}
+    assert set(read_run(run.folder)) == {"run", "last", "best", "average"}
     with pytest.raises(ValueError, match="a GPT is no translator"):
         Translator(model, pair)
     figure = plot_history(run.state["history"])

@@ -28,7 +28,7 @@ from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.checkpoint import load_model, read_state
 from step_llm.training.config import TrainingConfig
 from step_llm.training.loss import label_smoothed_cross_entropy
-from step_llm.training.run_folder import find_checkpoint, only_training_in, read_run
+from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.trainer import Trainer, TrainingDiverged
 
@@ -371,7 +371,7 @@ def test_the_best_is_the_epoch_or_the_average_with_the_best_bleu(loop, average_b
 def test_one_epoch_has_no_average(loop):
     trainer = loop([3.0], epochs=1)
     trainer.fit()
-    assert set(read_run(trainer.folder)) == {"last", "best"}
+    assert set(read_run(trainer.folder)) == {"run", "last", "best"}
 
 
 @pytest.mark.parametrize("step", range(1, 10))
@@ -447,7 +447,7 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
     assert refused == [0, 1, 2]
     steps = [entry["step"] for entry in log_of(first)]
     assert steps == list(range(1, len(steps) + 1))
-    with only_training_in(first.folder):  # free again
+    with first.run_folder.lock():  # free again
         pass
 
 
@@ -456,6 +456,7 @@ def test_what_a_kill_left_behind_is_cleared(loop):
     left = (".run.json.partial-7", ".log.partial-7", ".history.partial-7.png", ".probe-7")
     for name in left:
         (trainer.folder / name).write_text("", encoding="utf-8")
+    write_run(trainer.folder, {"run": "killed before its first checkpoint"})
     (trainer.folder / "checkpoints" / ".step-0000001.partial-7").mkdir(parents=True)
     (trainer.folder / "checkpoints" / ".step-0000001.partial-7" / "x").touch()
     (trainer.folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n{"eve', "utf-8")
@@ -472,6 +473,38 @@ def test_a_finished_run_can_go_on_for_more_epochs(loop):
     assert [entry["validation_bleu"] for entry in history] == [1.0, 2.0, 3.0, 5.0, 4.0]
     assert find_checkpoint(trainer.folder).name == "step-0000012"
     assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 16))
+
+
+def test_a_folder_of_ones_own_beside_the_checkpoints_stays(loop):
+    """And so do checkpoints that are named like ours, but are of another run."""
+    trainer = loop(epochs=1)
+    trainer.fit()
+    mine, other = (trainer.folder / "checkpoints" / name for name in ("mine", "step-0000001"))
+    mine.mkdir()
+    (mine / "thesis.txt").touch()
+    other.mkdir()
+    (other / "state.json").write_text('{"run": "another"}', encoding="utf-8")
+    again = loop(epochs=3)
+    assert again.resume()
+    again.fit()
+    assert (mine / "thesis.txt").exists()
+    assert other.exists()
+    assert not (trainer.folder / "checkpoints" / "step-0000002").exists()
+
+
+def test_a_run_whose_run_file_is_lost_is_not_trained_over(loop):
+    trainer = loop(epochs=1)
+    trainer.fit()
+    (trainer.folder / "run.json").unlink()
+    with pytest.raises(CheckpointError, match="checkpoints is not empty"):
+        loop(epochs=1)
+    assert (trainer.folder / "checkpoints" / "step-0000003").exists()
+
+
+def test_without_resume_a_run_is_not_trained_over(loop):
+    loop(epochs=1).fit()
+    with pytest.raises(CheckpointError, match="already holds a training run"):
+        loop(epochs=1).fit()
 
 
 # ------------------------------------------------------------------------------------- failures

@@ -236,7 +236,7 @@ def _train(options):
     from step_llm.training.checkpoint import load_model, read_state
     from step_llm.training.config import TrainingConfig
     from step_llm.training.recipes import recipe_for
-    from step_llm.training.run_folder import find_checkpoint, read_run
+    from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run
     from step_llm.training.trainer import Trainer
 
     recipe = recipe_for(options.corpus)
@@ -245,8 +245,8 @@ def _train(options):
     validation_text = read_parallel(folder, "val", options.source, options.target)
     given = vars(options)
 
-    out = Path(options.out)
-    has_run = out.is_dir() and bool(read_run(out))
+    out = RunFolder(options.out).path
+    has_run = "last" in read_run(out)
     if has_run and not options.resume:
         raise UserError(
             f"{out} already holds a training run; add --resume to go on with it, "

@@ -1,21 +1,24 @@
-"""Checkpoints: a trained model as a folder, written so that nothing is ever half there.
+"""A run's folder: its lock, its log, and which checkpoint is the last, the best, the average.
 
-A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the architecture's name
-"arch", one of ``architectures.ARCHITECTURES``, and the sizes), the tokenizer,
-``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
-written under another name and renamed when it is complete. A run folder holds checkpoints, and
-``run.json`` that names the last and the best of them; that file is replaced in one step too.
+A run folder holds ``checkpoints/``, ``run.json``, which names them, ``log.jsonl`` (a line for each
+update, epoch and average) and ``history.png``. ``run.json`` also holds the run's own random name,
+which every checkpoint of the run holds too: what does not, is never removed.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import secrets
+import shutil
+import stat
 from contextlib import contextmanager
 from pathlib import Path
 
 from step_llm.models.weights import CheckpointError, _flush, _write_json, read_json
 
-__all__ = ["find_checkpoint", "only_training_in", "read_run", "write_run"]
+__all__ = ["RunFolder", "find_checkpoint", "read_run", "write_run"]
 
 
 try:
@@ -24,35 +27,170 @@ except ImportError:  # Windows
     fcntl = None
 
 _RUN = "run.json"
+_ROLES = ("last", "best", "average")
+# The names that a run gives; a file or folder of another name is somebody else's.
+_CHECKPOINT = re.compile(r"(step|average)-\d{7,}")
+_LEFT_IN_CHECKPOINTS = re.compile(r"\.(step|average)-\d{7,}\.(partial|old)-\d+")
+_LEFT_IN_RUN = re.compile(r"\.(run\.json|log)\.partial-\d+|\.history\.partial-\d+\.png|\.probe-\d+")
 
 
-@contextmanager
-def only_training_in(folder: str | Path):
-    """Hold a run folder while a training writes to it. The system lets go when the process ends.
+class RunFolder:
+    """The folder of one run, for the process that trains.
 
-    Without this, a second training would cut the first one's log, and both would write checkpoints.
-    Where the system or the file system has no locks, nothing is held.
+    Args:
+        path: of the folder; it may not exist yet.
 
     Raises:
-        CheckpointError: another training holds it.
+        CheckpointError: an empty path.
     """
-    if fcntl is None:
-        yield
-        return
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+
+    def __init__(self, path: str | Path):
+        if not str(path):
             raise CheckpointError(
-                f"another training is writing to {folder}; wait until it ends, stop it, or train "
-                "into another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(held)
+                "the run folder's name is empty; name a folder (. is the current one)"
+            )
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+
+    def make(self) -> None:
+        """Make the folder, and see that a run can write here and has nothing of others in its way.
+
+        Raises:
+            CheckpointError: it cannot be written, or ``checkpoints`` is a link, or it holds
+                something while no run.json tells of which run.
+        """
+        probe = self.path / f".probe-{os.getpid()}"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+            is_used = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
+        except OSError as error:
+            raise CheckpointError(f"cannot write to the run folder {self.path}: {error}") from error
+        if self.checkpoints.is_symlink():
+            raise CheckpointError(
+                f"{self.checkpoints} is a link; expected a folder of the run's own: remove the "
+                "link, or train into another folder"
+            )
+        if is_used and not read_run(self.path):
+            raise CheckpointError(
+                f"{self.checkpoints} is not empty, and no {self.path / _RUN} tells of which run it "
+                "is; move it away, or train into another folder"
+            )
+
+    def begin(self, is_new: bool) -> str:
+        """Give the run its name if it has none, before its first checkpoint; returns the name.
+
+        Args:
+            is_new: whether training starts from nothing.
+
+        Raises:
+            CheckpointError: as ``make``; or training is new, but the folder has a run already.
+        """
+        self.make()
+        run = read_run(self.path)
+        if is_new and "last" in run:
+            raise CheckpointError(
+                f"{self.path} already holds a training run; go on with it (resume), or train into "
+                "another folder"
+            )
+        if "run" not in run:
+            run = {"run": secrets.token_hex(8), **run}
+            write_run(self.path, run)
+        return run["run"]
+
+    @contextmanager
+    def lock(self):
+        """Hold the folder while training writes to it. The system lets go when the process ends.
+
+        Without this, a second training would cut the first one's log, and both would write
+        checkpoints. Where the system or the file system has no locks, nothing is held.
+
+        Raises:
+            CheckpointError: another training holds it.
+        """
+        if fcntl is None:
+            yield
+            return
+        held = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CheckpointError(
+                    f"another training is writing to {self.path}; wait until it ends, stop it, or "
+                    "train into another folder"
+                ) from None
+            except OSError:  # a file system without locks
+                pass
+            yield
+        finally:
+            os.close(held)
+
+    def remove_others(self, needed) -> None:
+        """Remove this run's checkpoints but those that run.json names, and what a kill left.
+
+        Args:
+            needed: paths of further checkpoints to keep.
+        """
+        run = read_run(self.path)
+        kept = {*needed, *(self.path / run[role] for role in _ROLES if role in run)}
+        for path in [*self.checkpoints.iterdir()] if self.checkpoints.is_dir() else ():
+            if path not in kept and self._is_of(run, path):
+                # Renamed first: a kill must not leave half a checkpoint under its own name.
+                old = path.with_name(f".{path.name}.old-{os.getpid()}")
+                path.rename(old)
+                shutil.rmtree(old, ignore_errors=True)
+        self._remove_leftovers()
+
+    def _is_of(self, run, path):
+        """Whether a path is provably a checkpoint of this run: by its name, and by its marker."""
+        state = path / "state.json"
+        try:
+            is_plain = stat.S_ISDIR(path.lstat().st_mode) and stat.S_ISREG(state.lstat().st_mode)
+            return (
+                _CHECKPOINT.fullmatch(path.name) is not None
+                and is_plain
+                and "run" in run
+                and read_json(state).get("run") == run["run"]
+            )
+        except (OSError, ValueError):
+            return False
+
+    def _remove_leftovers(self):
+        """What a killed process was writing aside, or removing."""
+        for path in self.checkpoints.glob(".*"):
+            if _LEFT_IN_CHECKPOINTS.fullmatch(path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.path.glob(".*"):
+            if _LEFT_IN_RUN.fullmatch(path.name) and not path.is_dir():
+                path.unlink(missing_ok=True)
+
+    def log(self, **entry) -> None:
+        """Add a line to the log."""
+        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def read_log(self) -> list[dict]:
+        """The log's lines; one that a kill cut off is left out."""
+        path, entries = self.path / "log.jsonl", []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            entries += [entry] if isinstance(entry, dict) else []
+        return entries
+
+    def cut_log(self, step: int) -> None:
+        """Drop what the log tells of updates after the checkpoint; they will be made again."""
+        path = self.path / "log.jsonl"
+        if not path.exists():
+            return
+        kept = [entry for entry in self.read_log() if entry.get("step", step + 1) <= step]
+        partial = path.with_name(f".log.partial-{os.getpid()}")
+        partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
+        os.replace(partial, path)
 
 
 def find_checkpoint(folder: str | Path, which: str = "best") -> Path:
@@ -73,7 +211,8 @@ def find_checkpoint(folder: str | Path, which: str = "best") -> Path:
 
 
 def read_run(folder: str | Path) -> dict:
-    """Which checkpoints of a run are "last" and "best", by their folder; empty if there is none."""
+    """What ``run.json`` says: the run's own name "run", and the paths of its "last", "best" and
+    "average" checkpoints; empty if there is no such file."""
     path = Path(folder) / _RUN
     if not path.exists():
         return {}

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
-import os
 import platform
-import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +30,7 @@ from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group, fingerprint
 from step_llm.training.objectives import token_objective
 from step_llm.training.precision import AccumulatedStep
-from step_llm.training.run_folder import find_checkpoint, only_training_in, read_run, write_run
+from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.step import EvaluationStep, TrainStep
 
@@ -100,7 +97,8 @@ class Trainer:
         self.model = model
         self.tokenizers = tokenizers
         self.config = config
-        self.folder = Path(folder)
+        self.run_folder = RunFolder(folder)
+        self.folder = self.run_folder.path
         self.notes = notes or {}
         self.progress = progress and self.group.is_first
         self.validation_text = validation_text
@@ -125,15 +123,8 @@ class Trainer:
             "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, self._best: None, "history": [],
             "skipped": 0,
         }  # fmt: skip
-        if not self.group.is_first:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise CheckpointError(f"cannot write to the run folder {folder}: {error}") from error
+        if self.group.is_first:
+            self.run_folder.make()
 
     @property
     def _best(self):
@@ -161,7 +152,7 @@ class Trainer:
         Raises:
             CheckpointError: a damaged checkpoint, or one of another shape.
         """
-        if not read_run(self.folder):
+        if "last" not in read_run(self.folder):
             return False
         checkpoint = find_checkpoint(self.folder, "last")
         load_weights(checkpoint, self.model, self.optimizer)
@@ -183,9 +174,11 @@ class Trainer:
         """
         if not self.group.is_first:
             return self._fit()
-        with only_training_in(self.folder):
+        with self.run_folder.lock():
+            self._run = self.run_folder.begin(is_new=self.state["step"] == 0)
+            self.run_folder.remove_others(self._needed())
             # A kill may have left updates that no checkpoint has, or an epoch without its picture.
-            self._cut_log(self.state["step"])
+            self.run_folder.cut_log(self.state["step"])
             if self.state["history"]:
                 plot_history(self.state["history"], self.folder / "history.png")
             return self._fit()
@@ -308,7 +301,7 @@ class Trainer:
     def _finish_run(self):
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
         state = self.state
-        paths = self._epoch_checkpoints()[-self.config.average :]
+        paths = self._needed()
         folder = self.folder / "checkpoints" / "average"
         has_average = len(paths) > 1 and not self._is_averaged(folder)
         # The first worker is still writing when the others come here.
@@ -336,7 +329,6 @@ class Trainer:
         if self.measure.sign * value >= self.measure.sign * state[self._best]:
             run["best"] = run["average"]
         write_run(self.folder, run)
-        self._remove_leftovers()
         self._log(
             event="average", step=state["step"], epochs=len(paths), validation_loss=round(loss, 4),
             **{f"validation_{self.measure.name}": round(value, 2)},
@@ -424,10 +416,11 @@ class Trainer:
         for role in roles:
             run[role] = f"checkpoints/{name}"
         write_run(self.folder, run)
-        self._remove_old(run)
+        self.run_folder.remove_others(self._needed())
 
     def _full_state(self):
         return {
+            "run": self._run,
             "training": self.state,
             "config": dataclasses.asdict(self.config),
             "notes": self.notes,
@@ -440,54 +433,21 @@ class Trainer:
         paths = [self.folder / "checkpoints" / f"step-{step:07d}" for step in steps]
         return [path for path in paths if path.is_dir()]
 
-    def _remove_old(self, run):
-        """Keep what ``run`` names and what the average needs; remove the rest, and leftovers."""
-        keep = {self.folder / path for path in run.values()}
-        keep.update(self._epoch_checkpoints()[-self.config.average :])
-        for path in (self.folder / "checkpoints").iterdir():
-            if path not in keep and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        self._remove_leftovers()
-
-    def _remove_leftovers(self):
-        """What a killed process was writing aside."""
-        for path in (self.folder / "checkpoints").glob(".*-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob(".*-*"):
-            if ".partial-" in path.name or path.name.startswith(".probe-"):
-                path.unlink(missing_ok=True)
+    def _needed(self):
+        """The checkpoints of which the average will be made."""
+        return self._epoch_checkpoints()[-self.config.average :]
 
     def _is_averaged(self, folder):
         """Whether a finished run was asked to go on. The log's line is the last of the average."""
         done = {"event": "average", "step": self.state["step"]}
-        return folder.is_dir() and any(done.items() <= entry.items() for entry in self._read_log())
+        return folder.is_dir() and any(
+            done.items() <= entry.items() for entry in self.run_folder.read_log()
+        )
 
     def _set_weights(self, weights):
         for name, parameter in self.model.parameters_and_names():
             parameter.set_data(Tensor(weights[name]))
 
     def _log(self, **entry):
-        if not self.group.is_first:
-            return
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def _cut_log(self, step):
-        """Drop what the log tells of updates after the checkpoint; they will be made again."""
-        path = self.folder / "log.jsonl"
-        if not path.exists():
-            return
-        kept = [entry for entry in self._read_log() if entry.get("step", step + 1) <= step]
-        partial = path.with_name(f".log.partial-{os.getpid()}")
-        partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
-        os.replace(partial, path)
-
-    def _read_log(self):
-        path = self.folder / "log.jsonl"
-        entries = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                continue  # the line that a kill cut off
-        return entries
+        if self.group.is_first:
+            self.run_folder.log(**entry)
