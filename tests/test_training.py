@@ -6,8 +6,10 @@ nothing is compiled. Training on the command line, and killing it: test_cli.py.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -213,7 +215,7 @@ def test_each_epoch_is_validated(run):
 def test_the_average_is_the_mean_of_the_last_epochs(run):
     trainer, _ = run
     folder = trainer.folder / "checkpoints"
-    mean = weights_in(folder / "average")
+    mean = weights_in(folder / "average-0000009")
     sets = [weights_in(folder / f"step-000000{step}") for step in (6, 9)]
     assert set(mean) == {name for name, _ in trainer.model.parameters_and_names()}
     for name, value in mean.items():
@@ -351,7 +353,8 @@ def test_patience(loop, patience, epochs):
 
 
 @pytest.mark.parametrize(
-    ("average_bleu", "best"), [(29.9, "step-0000006"), (30.0, "average"), (31.0, "average")]
+    ("average_bleu", "best"),
+    [(29.9, "step-0000006"), (30.0, "average-0000012"), (31.0, "average-0000012")],
 )
 def test_the_best_is_the_epoch_or_the_average_with_the_best_bleu(loop, average_bleu, best):
     trainer = loop([10.0, 30.0, 20.0, 5.0, average_bleu], epochs=4, average=2)
@@ -359,11 +362,15 @@ def test_the_best_is_the_epoch_or_the_average_with_the_best_bleu(loop, average_b
     found = find_checkpoint(trainer.folder)
     assert found.name == best
     assert find_checkpoint(trainer.folder, "last").name == "step-0000012"
-    assert read_run(trainer.folder)["average"] == "checkpoints/average"
+    run = read_run(trainer.folder)
+    assert run["average"] == "checkpoints/average-0000012"
+    assert run["best_value"] == max(30.0, average_bleu)
     load_model(found)
-    # The best epoch is kept although newer ones exist; the first is not needed any more.
+    # The best epoch is kept although newer ones exist, until the average is better.
     names = {path.name for path in (trainer.folder / "checkpoints").iterdir()}
-    assert names == {"step-0000006", "step-0000009", "step-0000012", "average"}
+    assert names >= {"step-0000009", "step-0000012", "average-0000012"}
+    assert names - {"step-0000009", "step-0000012", "average-0000012"} <= {"step-0000006"}
+    assert ("step-0000006" in names) == (best == "step-0000006")
     (entry,) = log_of(trainer, "average")
     assert entry["validation_bleu"] == average_bleu
 
@@ -371,7 +378,7 @@ def test_the_best_is_the_epoch_or_the_average_with_the_best_bleu(loop, average_b
 def test_one_epoch_has_no_average(loop):
     trainer = loop([3.0], epochs=1)
     trainer.fit()
-    assert set(read_run(trainer.folder)) == {"run", "last", "best"}
+    assert set(read_run(trainer.folder)) == {"run", "last", "best", "best_value"}
 
 
 @pytest.mark.parametrize("step", range(1, 10))
@@ -473,6 +480,62 @@ def test_a_finished_run_can_go_on_for_more_epochs(loop):
     assert [entry["validation_bleu"] for entry in history] == [1.0, 2.0, 3.0, 5.0, 4.0]
     assert find_checkpoint(trainer.folder).name == "step-0000012"
     assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 16))
+
+
+def test_an_average_that_was_the_best_stays_so_when_training_goes_on(loop):
+    """The new average is another checkpoint, and the old one's score is compared with."""
+    trainer = loop([30.0, 20.0, 10.0, 35.0])
+    trainer.fit()
+    best = find_checkpoint(trainer.folder)
+    assert best.name == "average-0000009"
+    before = weights_in(best)
+    again = loop([29.0, 25.0], epochs=4)
+    assert again.resume()
+    again.fit()
+    assert find_checkpoint(again.folder) == best
+    run = read_run(again.folder)
+    assert (run["best_value"], run["average"]) == (35.0, "checkpoints/average-0000012")
+    for name, value in weights_in(best).items():
+        np.testing.assert_array_equal(value, before[name])
+    # A better epoch takes its place, and then nobody needs it.
+    third = loop([36.0, 35.5], epochs=5)
+    assert third.resume()
+    third.fit()
+    assert find_checkpoint(third.folder).name == "step-0000015"
+    assert not best.exists()
+
+
+def test_the_best_of_an_older_versions_run_is_not_forgotten(loop):
+    """Its run.json has no values and no name."""
+    trainer = loop([30.0], epochs=1)
+    trainer.fit()
+    run = read_run(trainer.folder)
+    write_run(trainer.folder, {role: run[role] for role in ("last", "best")})
+    again = loop([29.0, 1.0], epochs=2)
+    assert again.resume()
+    again.fit()
+    assert find_checkpoint(again.folder).name == "step-0000003"
+
+
+def test_a_run_in_half_precision_is_not_resumed_in_float32(loop):
+    trainer = loop(epochs=1)
+    trainer.fit()
+    path = find_checkpoint(trainer.folder, "last") / "state.json"
+    state = json.loads(path.read_text(encoding="utf-8"))
+    state["training"]["loss_scale"] = [1024.0, 3]
+    path.write_text(json.dumps(state), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"loss_scale in state\.json is of a run in half"):
+        loop().resume()
+
+
+def test_a_run_with_another_measure_is_not_resumed(loop):
+    trainer = loop(epochs=1)
+    trainer.fit()
+    path = find_checkpoint(trainer.folder, "last") / "state.json"
+    text = path.read_text(encoding="utf-8").replace("validation_bleu", "validation_perplexity")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"no validation_bleu in state\.json"):
+        loop().resume()
 
 
 def test_a_folder_of_ones_own_beside_the_checkpoints_stays(loop):
@@ -616,7 +679,7 @@ def test_resuming_needs_a_sound_checkpoint_of_the_same_shape(loop):
     with pytest.raises(CheckpointError, match=r"has shape .* expected"):
         trainer_for(trainer.folder, PAIRS[:8]).resume()
     (last / "state.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(CheckpointError, match="does not say where training stood"):
+    with pytest.raises(CheckpointError, match=r"state\.json: training is missing"):
         loop().resume()
     whole = (last / "optimizer.safetensors").read_bytes()
     (last / "optimizer.safetensors").write_bytes(whole[:-10])
@@ -636,19 +699,46 @@ def test_without_a_peak_it_is_the_papers(loop):
     ("name", "value"),
     [
         ("epochs", 0),
+        ("epochs", "3"),
+        ("epochs", True),
+        ("epochs", None),
         ("batch_tokens", 0),
+        ("batch_tokens", 2.5),
         ("warmup_steps", 0),
         ("average", 0),
         ("save_every", 0),
+        ("save_every", []),
         ("label_smoothing", 1.0),
         ("label_smoothing", -0.1),
         ("label_smoothing", math.nan),
+        ("label_smoothing", "0.1"),
+        ("label_smoothing", None),
         ("peak_learning_rate", 0.0),
         ("peak_learning_rate", math.nan),
+        ("peak_learning_rate", math.inf),
+        ("peak_learning_rate", [1]),
         ("clip_norm", -1.0),
+        ("clip_norm", None),
+        ("clip_norm", True),
         ("patience", -1),
+        ("seed", -1),
+        ("seed", {}),
+        ("buckets", 5),
+        ("buckets", ["8"]),
+        ("buckets", None),
+        ("precision", 5),
+        ("precision", []),
     ],
 )
-def test_values_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
+def test_values_of_another_type_or_out_of_range_are_refused(name, value):
+    with pytest.raises(ValueError, match=re.escape(f"{name} is {value!r}; expected")):
         TrainingConfig(**{name: value})
+
+
+def test_a_configuration_comes_back_from_a_checkpoints_fields():
+    config = TrainingConfig(buckets=(4, 9), seed=3)
+    fields = json.loads(json.dumps(dataclasses.asdict(config)))
+    assert TrainingConfig.from_dict(fields) == config
+    assert TrainingConfig.from_dict({"epochs": 2}) == TrainingConfig(epochs=2)
+    with pytest.raises(ValueError, match="rotations is no option of training; was it written by a"):
+        TrainingConfig.from_dict({**fields, "rotations": 3})

@@ -255,9 +255,10 @@ def _train(options):
     if has_run:
         last = find_checkpoint(out, "last")
         model, tokenizers = load_model(last)
+        state = read_state(last, "training", "config")
         # A run of an older version does not name every field.
-        config = TrainingConfig(**read_state(last)["config"])
-        notes = read_state(last).get("notes", {})
+        config = TrainingConfig.from_dict(state["config"])
+        notes = state.get("notes", {})
         _refuse_changes(options, last, model, tokenizers, {**vars(config), **notes})
         if options.epochs is not None:
             config = replace(config, epochs=options.epochs)

@@ -43,10 +43,11 @@ def architecture_of(model) -> str:
 
 
 def describe(model) -> dict:
-    """A model's architecture and sizes, for JSON; ``build`` makes an equal model of it."""
+    """A model's architecture, sizes and padding, for JSON; ``build`` makes an equal model of it."""
     name = architecture_of(model)
     further = {field: getattr(model, field) for field in _FURTHER.get(name, ())}
-    return {"arch": name, **model.config.to_dict(), **further}
+    padding = {"pad_id": model.pad_id} if hasattr(model, "pad_id") else {}
+    return {"arch": name, **padding, **model.config.to_dict(), **further}
 
 
 def build(fields: dict):
@@ -68,4 +69,12 @@ def build(fields: dict):
         raise ValueError(f"the configuration is incomplete: {', '.join(missing)} is missing")
     further = {field: fields.pop(field) for field in _FURTHER.get(name, ())}
     config_class, model_class = ARCHITECTURES[name]
-    return model_class(config_class.from_dict(fields), **further)
+    pad_id = None
+    if not hasattr(config_class, "pad_id"):
+        pad_id = fields.pop("pad_id", None)  # an attribute of the model; older ones have 0
+    if not isinstance(pad_id, (int, type(None))) or isinstance(pad_id, bool):
+        raise ValueError(f"pad_id is {pad_id!r}; expected a whole number")
+    model = model_class(config_class.from_dict(fields), **further)
+    if pad_id is not None:
+        model.pad_id = pad_id
+    return model

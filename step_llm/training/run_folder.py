@@ -14,9 +14,9 @@ import secrets
 import shutil
 import stat
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from step_llm.models.weights import CheckpointError, _flush, _write_json, read_json
+from step_llm.models.weights import CheckpointError, flush, read_json, write_json
 
 __all__ = ["RunFolder", "find_checkpoint", "read_run", "write_run"]
 
@@ -32,6 +32,20 @@ _ROLES = ("last", "best", "average")
 _CHECKPOINT = re.compile(r"(step|average)-\d{7,}")
 _LEFT_IN_CHECKPOINTS = re.compile(r"\.(step|average)-\d{7,}\.(partial|old)-\d+")
 _LEFT_IN_RUN = re.compile(r"\.(run\.json|log)\.partial-\d+|\.history\.partial-\d+\.png|\.probe-\d+")
+
+
+def _is_checkpoint_path(value):
+    """A path in the run folder, so that a run.json from elsewhere leads nowhere else."""
+    parts = PurePosixPath(value).parts if isinstance(value, str) else ()
+    return len(parts) == 2 and parts[0] == "checkpoints" and parts[1] != ".."
+
+
+# The fields of run.json: what each must be, and how to say so.
+_FIELDS = {
+    "run": (lambda value: isinstance(value, str) and value != "", "the run's name"),
+    **dict.fromkeys(_ROLES, (_is_checkpoint_path, "checkpoints/NAME")),
+    "best_value": (lambda value: type(value) in (int, float) and value == value, "a number"),
+}
 
 
 class RunFolder:
@@ -78,11 +92,12 @@ class RunFolder:
                 "is; move it away, or train into another folder"
             )
 
-    def begin(self, is_new: bool) -> str:
+    def begin(self, is_new: bool, best_value: float | None = None) -> str:
         """Give the run its name if it has none, before its first checkpoint; returns the name.
 
         Args:
             is_new: whether training starts from nothing.
+            best_value: the best checkpoint's, if run.json does not tell: it is of an older version.
 
         Raises:
             CheckpointError: as ``make``; or training is new, but the folder has a run already.
@@ -94,10 +109,12 @@ class RunFolder:
                 f"{self.path} already holds a training run; go on with it (resume), or train into "
                 "another folder"
             )
-        if "run" not in run:
-            run = {"run": secrets.token_hex(8), **run}
-            write_run(self.path, run)
-        return run["run"]
+        named = {"run": secrets.token_hex(8), **run}
+        if "best" in run and best_value is not None:
+            named.setdefault("best_value", best_value)
+        if named != run:
+            write_run(self.path, named)
+        return named["run"]
 
     @contextmanager
     def lock(self):
@@ -183,11 +200,17 @@ class RunFolder:
         return entries
 
     def cut_log(self, step: int) -> None:
-        """Drop what the log tells of updates after the checkpoint; they will be made again."""
+        """Drop what the log tells of things that no checkpoint has: they will be made again."""
         path = self.path / "log.jsonl"
         if not path.exists():
             return
-        kept = [entry for entry in self.read_log() if entry.get("step", step + 1) <= step]
+        is_averaged = read_run(self.path).get("average") == f"checkpoints/average-{step:07d}"
+        kept = [
+            entry
+            for entry in self.read_log()
+            if entry.get("step", step + 1) <= step
+            and (is_averaged or entry["step"] < step or entry.get("event") != "average")
+        ]
         partial = path.with_name(f".log.partial-{os.getpid()}")
         partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
         os.replace(partial, path)
@@ -211,15 +234,29 @@ def find_checkpoint(folder: str | Path, which: str = "best") -> Path:
 
 
 def read_run(folder: str | Path) -> dict:
-    """What ``run.json`` says: the run's own name "run", and the paths of its "last", "best" and
-    "average" checkpoints; empty if there is no such file."""
+    """What ``run.json`` says; empty if there is no such file.
+
+    Returns:
+        of these, what is known: the run's own name "run", the paths of its "last", "best" and
+        "average" checkpoints, and the best one's value on validation, "best_value".
+
+    Raises:
+        CheckpointError: a damaged file, or a field of another kind; both are named.
+    """
     path = Path(folder) / _RUN
     if not path.exists():
         return {}
     try:
-        return read_json(path)
+        run = read_json(path)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
+    for name, value in run.items():
+        if name not in _FIELDS:
+            raise CheckpointError(f"cannot read {path}: it has an unknown field {name!r}")
+        is_right, expected = _FIELDS[name]
+        if not is_right(value):
+            raise CheckpointError(f"cannot read {path}: {name} is {value!r}; expected {expected}")
+    return run
 
 
 def write_run(folder: str | Path, run: dict) -> None:
@@ -231,8 +268,8 @@ def write_run(folder: str | Path, run: dict) -> None:
     path = Path(folder) / _RUN
     partial = path.with_name(f".{_RUN}.partial-{os.getpid()}")
     try:
-        _write_json(partial, run)
-        _flush(partial)
+        write_json(partial, run)
+        flush(partial)
         os.replace(partial, path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -120,15 +120,10 @@ class Trainer:
             self._fingerprint = fingerprint(*training.source, *training.target)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
-            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, self._best: None, "history": [],
-            "skipped": 0,
+            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "history": [], "skipped": 0,
         }  # fmt: skip
         if self.group.is_first:
             self.run_folder.make()
-
-    @property
-    def _best(self):
-        return f"best_{self.measure.name}"
 
     def _make_batches(self, training, validation):
         config = self.config
@@ -156,12 +151,18 @@ class Trainer:
             return False
         checkpoint = find_checkpoint(self.folder, "last")
         load_weights(checkpoint, self.model, self.optimizer)
-        state = read_state(checkpoint).get("training")
-        if state is None:
-            raise CheckpointError(f"{checkpoint} does not say where training stood")
-        self.state = {**self.state, **state}
+        state = read_state(checkpoint, "training")["training"]
+        value = f"validation_{self.measure.name}"
+        if any(value not in entry for entry in state["history"]):
+            raise CheckpointError(f"{checkpoint}: an epoch has no {value} in state.json")
+        if "loss_scale" in state and self.config.precision == "float32":
+            raise CheckpointError(
+                f"{checkpoint}: loss_scale in state.json is of a run in half precision, but "
+                "precision is float32; go on in the run's own precision"
+            )
+        self.state = {name: state.get(name, value) for name, value in self.state.items()}
         if "loss_scale" in state:
-            self.accumulated.loss_scale = state["loss_scale"]
+            self.state["loss_scale"] = self.accumulated.loss_scale = state["loss_scale"]
         return True
 
     def fit(self) -> list[dict]:
@@ -175,7 +176,7 @@ class Trainer:
         if not self.group.is_first:
             return self._fit()
         with self.run_folder.lock():
-            self._run = self.run_folder.begin(is_new=self.state["step"] == 0)
+            self._run = self.run_folder.begin(self.state["step"] == 0, self._best_epoch())
             self.run_folder.remove_others(self._needed())
             # A kill may have left updates that no checkpoint has, or an epoch without its picture.
             self.run_folder.cut_log(self.state["step"])
@@ -252,7 +253,7 @@ class Trainer:
                 )
                 bar.update(len(group))
                 if state["step"] % config.save_every == 0 and state["batch"] < len(self.batches):
-                    self._save("last")
+                    self._save()
         self._train_loss = total_loss / max(total_tokens, 1.0)
 
     def _count_skipped(self, is_made, step):
@@ -281,15 +282,11 @@ class Trainer:
             "seconds": round(state["seconds"], 1),
         }
         state["history"].append(entry)
-        sign = self.measure.sign
-        is_best = state[self._best] is None or sign * value > sign * state[self._best]
-        if is_best:
-            state[self._best] = value
         if not self.group.is_first:
             return
         # Logged first: if a kill comes in between, the resumed run makes the epoch's end again.
         self._log(event="epoch", **entry)
-        self._save("last", *(["best"] if is_best else []))
+        self._save(value)
         plot_history(state["history"], self.folder / "history.png")
         tqdm.write(
             f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
@@ -302,8 +299,8 @@ class Trainer:
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
         state = self.state
         paths = self._needed()
-        folder = self.folder / "checkpoints" / "average"
-        has_average = len(paths) > 1 and not self._is_averaged(folder)
+        name = f"checkpoints/average-{state['step']:07d}"
+        has_average = len(paths) > 1 and read_run(self.folder).get("average") != name
         # The first worker is still writing when the others come here.
         if not self.group.from_first(np.array([has_average]))[0]:
             return
@@ -323,21 +320,24 @@ class Trainer:
         self._set_weights(own)
         if not self.group.is_first:
             return
-        save_checkpoint(folder, self.model, self.tokenizers, state=self._full_state(), weights=mean)
-        run = read_run(self.folder)
-        run["average"] = str(folder.relative_to(self.folder))
-        if self.measure.sign * value >= self.measure.sign * state[self._best]:
-            run["best"] = run["average"]
-        write_run(self.folder, run)
+        save_checkpoint(
+            self.folder / name, self.model, self.tokenizers, state=self._full_state(), weights=mean
+        )
         self._log(
             event="average", step=state["step"], epochs=len(paths), validation_loss=round(loss, 4),
             **{f"validation_{self.measure.name}": round(value, 2)},
             seconds=round(state["seconds"], 1),
         )  # fmt: skip
+        run = read_run(self.folder)
+        best = run.get("best_value", value)
+        if self._is_best(run, value, or_as_good=True):
+            run |= {"best": name, "best_value": value}
+        write_run(self.folder, {**run, "average": name})
+        self.run_folder.remove_others(self._needed())
         text = self.measure.text
         tqdm.write(
             f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation "
-            f"{text.format(value)} (best epoch: {text.format(state[self._best])})"
+            f"{text.format(value)} (best until now: {text.format(best)})"
         )
 
     def _validate(self):
@@ -401,22 +401,25 @@ class Trainer:
             for (name, value), part in zip(weights.items(), np.split(flat, ends[:-1]))
         }
 
-    def _save(self, *roles):
+    def _save(self, value=None):
+        """A checkpoint; after an epoch, with its value on validation, it may be the best."""
         if not self.group.is_first:
             return
-        name = f"step-{self.state['step']:07d}"
+        name = f"checkpoints/step-{self.state['step']:07d}"
         save_checkpoint(
-            self.folder / "checkpoints" / name,
-            self.model,
-            self.tokenizers,
-            self.optimizer,
-            self._full_state(),
+            self.folder / name, self.model, self.tokenizers, self.optimizer, self._full_state()
         )
-        run = read_run(self.folder)
-        for role in roles:
-            run[role] = f"checkpoints/{name}"
+        run = {**read_run(self.folder), "last": name}
+        if value is not None and self._is_best(run, value):
+            run |= {"best": name, "best_value": value}
         write_run(self.folder, run)
         self.run_folder.remove_others(self._needed())
+
+    def _is_best(self, run, value, or_as_good=False):
+        if "best" not in run:
+            return True
+        sign, best = self.measure.sign, run["best_value"]
+        return sign * value > sign * best or (or_as_good and value == best)
 
     def _full_state(self):
         return {
@@ -433,16 +436,15 @@ class Trainer:
         paths = [self.folder / "checkpoints" / f"step-{step:07d}" for step in steps]
         return [path for path in paths if path.is_dir()]
 
+    def _best_epoch(self):
+        """The best value of an epoch: what the run of an older version does not tell."""
+        name, sign = f"validation_{self.measure.name}", self.measure.sign
+        values = [sign * entry[name] for entry in self.state["history"]]
+        return sign * max(values) if values else None
+
     def _needed(self):
         """The checkpoints of which the average will be made."""
         return self._epoch_checkpoints()[-self.config.average :]
-
-    def _is_averaged(self, folder):
-        """Whether a finished run was asked to go on. The log's line is the last of the average."""
-        done = {"event": "average", "step": self.state["step"]}
-        return folder.is_dir() and any(
-            done.items() <= entry.items() for entry in self.run_folder.read_log()
-        )
 
     def _set_weights(self, weights):
         for name, parameter in self.model.parameters_and_names():
