@@ -34,7 +34,6 @@ os.environ.setdefault("GLOG_v", "3")  # MindSpore: errors only, no notes
 
 import numpy as np
 from common import RESULTS, ROOT, machine, write_results
-from mindspore import Tensor
 from translation import result, step_llm
 
 from step_llm.data.batches import TextBatches, encode_texts
@@ -236,7 +235,7 @@ def measured(model, captions, split):
     step = EvaluationStep(model)
     with graph_mode():
         sums = [
-            [float(value.asnumpy()) for value in step(*map(Tensor, arrays))]
+            [float(value.asnumpy()) for value in step(arrays)]
             for arrays in captions.held_out(split).epoch()
         ]
     loss, tokens = np.sum(sums, axis=0)

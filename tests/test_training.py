@@ -32,6 +32,7 @@ from step_llm.training.config import TrainingConfig
 from step_llm.training.loss import label_smoothed_cross_entropy
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
+from step_llm.training.step import StepResult
 from step_llm.training.trainer import Trainer, TrainingDiverged
 
 NOUNS = {
@@ -73,6 +74,19 @@ def trainer_for(folder, pairs=PAIRS, seed=3, **changes):
     return Trainer(
         model, tokenizers, encoded, validation, short, config, folder, {"corpus": "x"}, False
     )
+
+
+class Instead:
+    """A training step of which a call is another function's: it is given the step first."""
+
+    def __init__(self, step, call):
+        self.step, self.call = step, call
+
+    def __call__(self, *inputs):
+        return self.call(self.step, *inputs)
+
+    def __getattr__(self, name):
+        return getattr(self.step, name)
 
 
 def log_of(trainer, event="step"):
@@ -124,7 +138,8 @@ def test_updates_are_those_of_adam_with_clipping(tmp_path, clip_norm):
             second[i] = 0.98 * second[i] + 0.02 * gradient**2
             expected[i] -= rate * correction * first[i] / (np.sqrt(second[i]) + 1e-9)
 
-        loss, tokens = trainer.train_step(*map(Tensor, batch), Tensor(rate, ms.float32))
+        loss, tokens, is_made = trainer.train_step(rate, batch)
+        assert is_made
         assert float(loss.asnumpy()) == pytest.approx(float(reference.asnumpy()), rel=1e-5)
         assert int(tokens.asnumpy()) == (batch[2] != model.pad_id).sum()
         assert trainer.optimizer.learning_rate.asnumpy() == np.float32(rate)
@@ -142,8 +157,8 @@ def test_it_learns_eight_pairs_by_heart(tmp_path):
     sources, targets = zip(*PAIRS[:8])
     with graph_mode():
         for step in range(1, 121):
-            rate = Tensor(warmup_learning_rate(step, 20, 1e-2), ms.float32)
-            losses.append(float(trainer.train_step(*map(Tensor, batch), rate)[0].asnumpy()))
+            rate = warmup_learning_rate(step, 20, 1e-2)
+            losses.append(float(trainer.train_step(rate, batch).loss.asnumpy()))
         assert losses[0] > 2.0
         assert losses[-1] < 0.05
         assert trainer.validation_loss() < 0.05
@@ -156,7 +171,7 @@ def test_padding_counts_for_nothing_in_validation(tmp_path):
         np.concatenate([a, np.zeros_like(a[:3])]) for a in next(iter(trainer.batches.epoch()))
     ]
     trainer.model.set_train(False)
-    total, tokens = trainer.evaluation_step(*map(Tensor, arrays))
+    total, tokens = trainer.evaluation_step(arrays)
     source, decoder_input, labels = (Tensor(array[:-3]) for array in arrays)
     expected, count = label_smoothed_cross_entropy(
         trainer.model(source, decoder_input), labels, 0.0, trainer.model.pad_id
@@ -172,14 +187,14 @@ def test_padding_counts_for_nothing_in_validation(tmp_path):
 def run(tmp_path_factory):
     """A run of three epochs of three batches, and the learning rates that its steps used."""
     trainer = trainer_for(tmp_path_factory.mktemp("run"))
-    step, used = trainer.train_step, []
+    used = []
 
-    def recorded(*inputs):
+    def recorded(step, *inputs):
         result = step(*inputs)
         used.append(trainer.optimizer.learning_rate.asnumpy().item())
         return result
 
-    trainer.train_step = recorded
+    trainer.train_step = Instead(trainer.train_step, recorded)
     trainer.fit()
     return trainer, used
 
@@ -246,15 +261,14 @@ class Killed(BaseException):
 
 def dies_at(trainer, step):
     """From now on the trainer dies after it made the update ``step``, before it tells of it."""
-    train_step = trainer.train_step
 
-    def dying(*inputs):
+    def dying(train_step, *inputs):
         result = train_step(*inputs)
         if trainer.state["step"] + 1 == step:
             raise Killed
         return result
 
-    trainer.train_step = dying
+    trainer.train_step = Instead(trainer.train_step, dying)
 
 
 def test_a_resumed_run_gives_the_same_weights(run, tmp_path):
@@ -326,12 +340,12 @@ def loop(tmp_path, monkeypatch):
         without_validation(trainer, bleus)
         weight = trainer.optimizer.parameters[-1]
 
-        def step(source, decoder_input, labels, rate):
+        def add_one(_, rate, batch):
             weight.set_data(weight + 1)
             loss = (losses or {}).get(trainer.state["step"] + 1, 2.0)
-            return Tensor(loss, ms.float32), Tensor(40.0, ms.float32)
+            return StepResult(Tensor(loss, ms.float32), Tensor(40.0, ms.float32), True)
 
-        trainer.train_step = step
+        trainer.train_step = Instead(trainer.train_step, add_one)
         trainer.counter = lambda: float(weight.asnumpy().ravel()[0])
         return trainer
 
@@ -440,16 +454,16 @@ def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, mome
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
     """While one runs; it loses no line of its log."""
     first, second = trainer_for(tmp_path / "run"), trainer_for(tmp_path / "run")
-    real, refused = first.train_step, []
+    refused = []
 
-    def step(*inputs):
+    def step(real, *inputs):
         if len(refused) < 3:
             with pytest.raises(CheckpointError, match="another training is writing to"):
                 second.fit()
             refused.append(len(log_of(first)) if (first.folder / "log.jsonl").exists() else 0)
         return real(*inputs)
 
-    first.train_step = step
+    first.train_step = Instead(first.train_step, step)
     first.fit()
     assert refused == [0, 1, 2]
     steps = [entry["step"] for entry in log_of(first)]
@@ -599,39 +613,33 @@ def test_so_does_a_validation_loss(loop):
 
 def test_weights_that_are_not_finite_are_noticed_by_the_next_save(loop):
     trainer = loop()
-    step = trainer.train_step
 
-    def ruins(*inputs):
+    def ruins(step, *inputs):
         result = step(*inputs)
         if trainer.state["step"] + 1 == 4:
             parameter = trainer.optimizer.parameters[0]
             parameter.set_data(Tensor(np.full(parameter.shape, np.nan, np.float32)))
         return result
 
-    trainer.train_step = ruins
+    trainer.train_step = Instead(trainer.train_step, ruins)
     with pytest.raises(CheckpointError, match="step-0000004 is not written"):
         trainer.fit()
     assert find_checkpoint(trainer.folder, "last").name == "step-0000003"
 
 
-def ruining_step(trainer):
-    real = trainer.train_step
+def test_a_ruined_weight_shows_in_the_compiled_loss(tmp_path):
+    trainer = trainer_for(tmp_path)
+    without_validation(trainer)
 
-    def step(*inputs):
+    def ruins(step, *inputs):
         if trainer.state["step"] + 1 == 3:
             weight = trainer.model.target_embedding.weight
             value = weight.asnumpy().copy()
             value[5] = np.nan
             weight.set_data(Tensor(value))
-        return real(*inputs)
+        return step(*inputs)
 
-    return step
-
-
-def test_a_ruined_weight_shows_in_the_compiled_loss(tmp_path):
-    trainer = trainer_for(tmp_path)
-    without_validation(trainer)
-    trainer.train_step = ruining_step(trainer)
+    trainer.train_step = Instead(trainer.train_step, ruins)
     with pytest.raises(TrainingDiverged, match="the loss is nan at step 3 with learning rate"):
         trainer.fit()
     model, _ = load_model(find_checkpoint(tmp_path, "last"))
@@ -648,15 +656,14 @@ def test_a_run_folder_that_cannot_be_written(tmp_path):
 def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stands(loop):
     resource = pytest.importorskip("resource")
     trainer = loop()
-    train_step = trainer.train_step
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def step(*inputs):
+    def fills_the_disk(step, *inputs):
         if trainer.state["step"] + 1 == 4:  # its save comes next
             resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-        return train_step(*inputs)
+        return step(*inputs)
 
-    trainer.train_step = step
+    trainer.train_step = Instead(trainer.train_step, fills_the_disk)
     try:
         with pytest.raises(
             CheckpointError, match=r"step-0000004.*earlier checkpoints are untouched"

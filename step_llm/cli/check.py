@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import nn
 
 import step_llm
 from step_llm.cli import golden
@@ -155,7 +155,7 @@ def _train(steps, trained):
         for number, arrays in zip(range(1, steps + 1), _endless(batches)):
             rate = warmup_learning_rate(number, steps, settings["peak_learning_rate"])
             started = time.perf_counter()
-            loss, count = step(*map(Tensor, arrays), Tensor(rate, ms.float32))
+            loss, count, _ = step(rate, arrays)
             losses.append(float(loss.asnumpy()))
             elapsed = time.perf_counter() - started
             if arrays[0].shape in seen:

@@ -32,7 +32,7 @@ class LanguageTrainer(Trainer):
         notes, progress: as for ``Trainer``.
 
     Raises:
-        ValueError: a half precision, or accumulation: these are for translators.
+        PrecisionError: a half precision in which this device cannot compute.
         CheckpointError: the run folder cannot be written.
     """
 
@@ -50,11 +50,6 @@ class LanguageTrainer(Trainer):
         notes: dict | None = None,
         progress: bool = True,
     ):
-        if config.precision != "float32" or config.accumulate > 1:
-            raise ValueError(
-                f"precision is {config.precision!r} and accumulate is {config.accumulate}; only "
-                "translators train so: expected 'float32' and 1"
-            )
         self.objective = objective
         pair = TokenizerPair(tokenizer, tokenizer)
         super().__init__(model, pair, training, validation, None, config, folder, notes, progress)

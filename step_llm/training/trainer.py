@@ -29,7 +29,6 @@ from step_llm.training.checkpoint import load_weights, read_state, save_checkpoi
 from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group, fingerprint
 from step_llm.training.objectives import token_objective
-from step_llm.training.precision import AccumulatedStep
 from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.step import EvaluationStep, TrainStep
@@ -109,12 +108,17 @@ class Trainer:
         self.optimizer = nn.Adam(
             model.trainable_params(), learning_rate=self.peak, beta1=0.9, beta2=0.98, eps=1e-9
         )
-        settings = (model, self.optimizer, config.label_smoothing, config.clip_norm)
-        self.accumulated = None
-        if config.precision != "float32" or config.accumulate > 1 or self.group.size > 1:
-            self.accumulated = AccumulatedStep(*settings, config.precision, self.group)
-        self.train_step = self.accumulated or TrainStep(*settings, self.objective)
-        self.evaluation_step = EvaluationStep(model, self.objective)
+        self.train_step = TrainStep(
+            model,
+            self.optimizer,
+            self.objective,
+            label_smoothing=config.label_smoothing,
+            clip_norm=config.clip_norm,
+            precision=config.precision,
+            accumulate=config.accumulate,
+            group=self.group,
+        )
+        self.evaluation_step = EvaluationStep(model, self.objective, self.group)
         self.translator = self._make_translator()
         if self.group.size > 1:
             self._fingerprint = fingerprint(*training.source, *training.target)
@@ -162,7 +166,7 @@ class Trainer:
             )
         self.state = {name: state.get(name, value) for name, value in self.state.items()}
         if "loss_scale" in state:
-            self.state["loss_scale"] = self.accumulated.loss_scale = state["loss_scale"]
+            self.state["loss_scale"] = self.train_step.loss_scale = state["loss_scale"]
         return True
 
     def fit(self) -> list[dict]:
@@ -228,13 +232,11 @@ class Trainer:
             while group := list(itertools.islice(batches, config.accumulate)):
                 started = time.perf_counter()
                 rate = warmup_learning_rate(state["step"] + 1, config.warmup_steps, self.peak)
-                loss, tokens, *is_made = self.train_step(
-                    *(Tensor(a) for arrays in group for a in arrays), Tensor(rate, ms.float32)
-                )
-                loss, tokens = float(loss.asnumpy()), float(tokens.asnumpy())
+                result = self.train_step(rate, *group)
+                loss, tokens = float(result.loss.asnumpy()), float(result.tokens.asnumpy())
                 seconds = time.perf_counter() - started
                 state["seconds"] += seconds
-                skipped = self._count_skipped(all(is_made), state["step"] + 1)
+                skipped = self._count_skipped(result.is_made, state["step"] + 1)
                 if not skipped:
                     self._check_finite("loss", loss, state["step"] + 1)
                     total_loss += loss * tokens
@@ -258,12 +260,12 @@ class Trainer:
 
     def _count_skipped(self, is_made, step):
         """What to log of an update that was not made because its gradient overflowed."""
-        if self.accumulated is None or self.accumulated.scaler is None:
+        if self.train_step.loss_scale is None:
             return {}
-        self.state["loss_scale"] = self.accumulated.loss_scale
+        self.state["loss_scale"] = self.train_step.loss_scale
         if is_made:
             return {}
-        if self.accumulated.is_hopeless:
+        if self.train_step.is_hopeless:
             raise self._diverged("gradient", "not finite with loss scale 1", step)
         self.state["skipped"] += 1
         return {"skipped": True, "loss_scale": self.state["loss_scale"][0]}
@@ -361,15 +363,7 @@ class Trainer:
 
     def validation_loss(self) -> float:
         """Cross-entropy in nats per token on the validation pairs, without label smoothing."""
-        self.model.set_train(False)
-        total = tokens = 0.0
-        for arrays in self.validation_batches.epoch():
-            shares = map(self.group.share, arrays)  # batches are filled up with PAD_ID, 0, as well
-            batch_total, batch_tokens = self.evaluation_step(*map(Tensor, shares))
-            total += float(batch_total.asnumpy())
-            tokens += float(batch_tokens.asnumpy())
-        total, tokens = self.group.sum(np.array([total, tokens]))
-        return float(total / tokens)
+        return self.evaluation_step.mean(self.validation_batches)
 
     def _check_finite(self, what, loss, step):
         if not math.isfinite(loss):
