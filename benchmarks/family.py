@@ -46,9 +46,9 @@ from step_llm.models.ngram import AddK, KneserNey
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.checkpoint import load_model
 from step_llm.training.config import TrainingConfig
-from step_llm.training.language import LanguageTrainer
 from step_llm.training.recipes import RECIPES
 from step_llm.training.step import EvaluationStep
+from step_llm.training.trainer import Trainer
 
 LANGUAGE_MODELS = ("add_k", "kneser_ney", "neural_lm", "gpt")
 TRANSLATORS = (
@@ -197,7 +197,7 @@ def trained(name, captions, options):
         )  # fmt: skip
         training = TextBatches(captions.encoded["train"], TEXT_BUCKETS, 1200, seed=options.seed)
         model = new_language_model(name, len(captions.tokenizer), options.seed)
-        trainer = LanguageTrainer(
+        trainer = Trainer(
             model, captions.tokenizer, training, captions.held_out("val"), config, out,
             progress=False,
         )  # fmt: skip

@@ -25,19 +25,20 @@ from step_llm.evaluation.plots import plot_history
 from step_llm.models.bert import BertConfig, BertForPreTraining
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.vit import ViT, ViTConfig
 from step_llm.models.weights import CheckpointError
 from step_llm.training.checkpoint import load_model
 from step_llm.training.config import TrainingConfig
-from step_llm.training.language import LanguageTrainer
+from step_llm.training.measures import Measure
 from step_llm.training.objectives import (
     IGNORED,
     class_objective,
     pretraining_objective,
-    token_objective,
 )
 from step_llm.training.precision import refused_operators
 from step_llm.training.run_folder import find_checkpoint, read_run
 from step_llm.training.step import EvaluationStep, TrainStep
+from step_llm.training.trainer import Trainer
 
 LINES = [
     f"the {noun} {verb} ."
@@ -219,7 +220,7 @@ CONFIG = {
 def gpt_trainer(tokenizer, folder, **changes):
     model = GPT(GPTConfig(len(tokenizer), 16, 2, 1, 32, 0.0, 8), seed=1)
     texts = encode_texts(LINES, tokenizer, 8)
-    return LanguageTrainer(
+    return Trainer(
         model, tokenizer, TextBatches(texts, (8,), 64, seed=1),
         TextBatches(texts, (8,), 64, shuffle=False), TrainingConfig(**{**CONFIG, **changes}),
         folder, notes={"corpus": "lines"}, progress=False,
@@ -297,8 +298,8 @@ def test_both_tasks_of_bert_are_trained(tokenizer, tmp_path):
     change = masked_batch(mask_id + 1, mask_id, (1, 2, 3))
     batches = ArrayBatches((ids, segments, is_random), 16, fill=IGNORED, seed=1, change=change)
     how = TrainingConfig(**{**CONFIG, "epochs": 5, "warmup_steps": 20, "save_every": 99})
-    trainer = LanguageTrainer(
-        model, tokenizer, batches, batches, how, tmp_path, pretraining_objective,
+    trainer = Trainer(
+        model, tokenizer, batches, batches, how, tmp_path, objective=pretraining_objective,
         progress=False,
     )  # fmt: skip
     history = trainer.fit()
@@ -315,14 +316,44 @@ def test_a_neural_language_model_is_trained_and_read(tokenizer, tmp_path):
     model = NeuralLM(NeuralLMConfig(len(tokenizer), 3, 8, 16), seed=1)
     texts = encode_texts(LINES * 8, tokenizer, 8)
     batches = TextBatches(texts, (8,), 64, seed=1)
-    trainer = LanguageTrainer(
+    trainer = Trainer(
         model, tokenizer, batches, batches, TrainingConfig(**{**CONFIG, "epochs": 5}), tmp_path,
-        token_objective, progress=False,
+        progress=False,
     )  # fmt: skip
     history = trainer.fit()
     assert history[-1]["validation_perplexity"] < 1.2 * (6 * 4) ** (1 / 5)
     loaded, _ = load_model(tmp_path)
     assert type(loaded) is NeuralLM
+
+
+def test_an_image_classifier_is_trained_without_a_tokenizer_and_by_a_measure_of_ones_own(tmp_path):
+    """Its class is the quarter of the image that is bright."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 4, 90).astype(np.int32)
+    images = rng.normal(0, 0.1, (90, 1, 4, 4)).astype(np.float32)
+    for image, label in zip(images, labels):
+        image[
+            0, 2 * (label // 2) : 2 * (label // 2) + 2, 2 * (label % 2) : 2 * (label % 2) + 2
+        ] += 1
+    model = ViT(ViTConfig(4, 2, 4, 1, 32, 2, 1, 64, dropout=0.0), seed=1)
+    batches = ArrayBatches((images, labels), 16, fill=IGNORED, seed=1)
+
+    def accuracy(_):
+        return 100 * float((model(Tensor(images)).asnumpy().argmax(axis=1) == labels).mean())
+
+    how = {**CONFIG, "epochs": 12, "peak_learning_rate": 5e-3, "save_every": 99}
+    trainer = Trainer(
+        model, None, batches, batches, TrainingConfig(**how), tmp_path,
+        measure=Measure("accuracy", "accuracy {:.0f} %", 1, accuracy),
+        objective=class_objective, progress=False,
+    )  # fmt: skip
+    history = trainer.fit()
+    assert history[-1]["validation_accuracy"] > 95
+    loaded, tokenizers = load_model(tmp_path)
+    assert type(loaded) is ViT
+    assert tokenizers is None
+    assert read_run(tmp_path)["best_value"] == max(e["validation_accuracy"] for e in history)
+    assert plot_history(history).axes[1].get_ylabel() == "accuracy"
 
 
 def test_a_checkpoint_of_an_architecture_that_is_not_known(run, tmp_path):

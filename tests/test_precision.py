@@ -4,6 +4,7 @@ and runs that go on where they stopped."""
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
@@ -30,6 +31,7 @@ from step_llm.training.checkpoint import read_state
 from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group
 from step_llm.training.loss import label_smoothed_cross_entropy
+from step_llm.training.measures import Measure
 from step_llm.training.objectives import (
     IGNORED,
     class_objective,
@@ -197,7 +199,7 @@ def test_half_precision_gives_nearly_the_same_gradient_and_skips_an_overflow(nam
             optimizer = adam(model)
             # Two batches at most, so that in float32, too, the gradient can be looked at.
             step = TrainStep(model, optimizer, label_smoothing=0.1, precision=chosen, accumulate=2)
-            scale = step.loss_scale[0] if step.loss_scale else 1.0
+            scale, _ = step.loss_scale
             step.gradient_step(*batch, Tensor(scale / 100.0, ms.float32))
             gradients.append([gradient / scale for gradient in values(step.gradients)])
             for gradient in step.gradients:
@@ -441,13 +443,13 @@ def trainer_for(folder, seed=3, pairs=PAIRS, **changes):
         "epochs": 2, "batch_tokens": 64, "buckets": (8,), "warmup_steps": 4, "average": 1,
         "peak_learning_rate": 5e-3, "save_every": 2, **changes,
     }  # fmt: skip
-    encoded = encode_pairs(text, tokenizers, 8)
-    short = ParallelText(text.source[:4], text.target[:4])
+    config = TrainingConfig(**settings)
+    batches = Batches(encode_pairs(text, tokenizers, 8), (8,), 64, seed=config.seed)
     trainer = Trainer(
-        model, tokenizers, encoded, encode_pairs(short, tokenizers, 8), short,
-        TrainingConfig(**settings), folder, {}, False,
+        model, tokenizers, batches, batches, config, folder,
+        measure=Measure("bleu", "BLEU {:.1f}", 1, lambda loss: 1.0), progress=False,
     )  # fmt: skip
-    trainer._validate = lambda: (1.0, 1.0)
+    trainer.evaluation_step = SimpleNamespace(mean=lambda batches: 1.0)
     return trainer
 
 
@@ -551,7 +553,7 @@ def test_the_plain_update_is_one_graph_where_nothing_else_is_asked_for(tmp_path)
     assert not hasattr(trainer_for(tmp_path / "a").train_step, "gradients")
     step = trainer_for(tmp_path / "b", accumulate=2).train_step
     assert len(step.gradients) > 10
-    assert step.loss_scale is None
+    assert step.loss_scale == (1.0, 0)
 
 
 def test_a_run_of_an_older_version_goes_on(tmp_path):

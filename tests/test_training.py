@@ -17,12 +17,14 @@ import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
+import step_llm.training.run_folder as run_folder
 import step_llm.training.trainer as training_loop
-from step_llm.data.batches import encode_pairs
+from step_llm.data.batches import Batches, encode_pairs
 from step_llm.data.corpus import ParallelText
 from step_llm.data.vocabulary import train_tokenizers
+from step_llm.decoding.translator import Translator
 from step_llm.models.config import TransformerConfig
 from step_llm.models.transformer import Transformer
 from step_llm.models.weights import CheckpointError
@@ -30,10 +32,12 @@ from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.checkpoint import load_model, read_state
 from step_llm.training.config import TrainingConfig
 from step_llm.training.loss import label_smoothed_cross_entropy
+from step_llm.training.measures import Measure
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.step import StepResult
 from step_llm.training.trainer import Trainer, TrainingDiverged
+from step_llm.training.translation import translation_trainer
 
 NOUNS = {
     "hund": "dog",
@@ -56,7 +60,8 @@ CONFIG = {
 }
 
 
-def trainer_for(folder, pairs=PAIRS, seed=3, **changes):
+def trainer_for(folder, pairs=PAIRS, seed=3, measure=None, **changes):
+    """A translator's trainer; or with a measure, one that compiles nothing to validate."""
     text = ParallelText(*zip(*pairs))
     tokenizers = train_tokenizers(text.source, text.target, kind="word", min_freq=1)
     size = len(tokenizers.source)
@@ -69,11 +74,26 @@ def trainer_for(folder, pairs=PAIRS, seed=3, **changes):
     )  # fmt: skip
     config = TrainingConfig(**{**CONFIG, **changes})
     encoded = encode_pairs(text, tokenizers, config.buckets[-1])
+    if measure is not None:
+        batches = Batches(encoded, config.buckets, config.batch_tokens, seed=config.seed)
+        trainer = Trainer(
+            model, tokenizers, batches, batches, config, folder,
+            measure=measure, notes={"corpus": "x"}, progress=False,
+        )  # fmt: skip
+        trainer.evaluation_step = SimpleNamespace(mean=lambda batches: 1.0)
+        return trainer
     short = ParallelText(text.source[:8], text.target[:8])
     validation = encode_pairs(short, tokenizers, config.buckets[-1])
-    return Trainer(
-        model, tokenizers, encoded, validation, short, config, folder, {"corpus": "x"}, False
-    )
+    return translation_trainer(
+        model, tokenizers, encoded, validation, short, config, folder,
+        notes={"corpus": "x"}, progress=False,
+    )  # fmt: skip
+
+
+def scripted(*values):
+    """A measure that finds these values, one after another, and then 1."""
+    values = iter(values)
+    return Measure("bleu", "BLEU {:.1f}", 1, lambda loss: next(values, 1.0))
 
 
 class Instead:
@@ -161,8 +181,10 @@ def test_it_learns_eight_pairs_by_heart(tmp_path):
             losses.append(float(trainer.train_step(rate, batch).loss.asnumpy()))
         assert losses[0] > 2.0
         assert losses[-1] < 0.05
-        assert trainer.validation_loss() < 0.05
-        assert trainer.translator.translate(sources) == list(targets)
+        assert trainer.evaluation_step.mean(trainer.validation_batches) < 0.05
+        assert trainer.measure.value(0.0) == pytest.approx(100.0)
+        translator = Translator(trainer.model, trainer.tokenizers)
+        assert translator.translate(sources) == list(targets)
 
 
 def test_padding_counts_for_nothing_in_validation(tmp_path):
@@ -274,16 +296,14 @@ def dies_at(trainer, step):
 def test_a_resumed_run_gives_the_same_weights(run, tmp_path):
     """Without dropout, that is: it goes on with another stream of random numbers."""
     uninterrupted, _ = run
-    trainer = trainer_for(tmp_path)
-    without_validation(trainer)
+    trainer = trainer_for(tmp_path, measure=scripted())
     dies_at(trainer, 6)
     with pytest.raises(Killed):
         trainer.fit()
     assert [entry["step"] for entry in log_of(trainer)] == [1, 2, 3, 4, 5]
 
     # Another seed: what the weights were before must not matter.
-    resumed = trainer_for(tmp_path, seed=99)
-    without_validation(resumed)
+    resumed = trainer_for(tmp_path, seed=99, measure=scripted())
     assert resumed.resume()
     assert resumed.state["step"] == 4
     assert resumed.state["batch"] == 1
@@ -305,29 +325,6 @@ def test_a_resumed_run_gives_the_same_weights(run, tmp_path):
 # ------------------------------------------------------------------------------- the loop alone
 
 
-def without_validation(trainer, bleus=()):
-    """Let the trainer's validation cost nothing and find these BLEU scores, one after another."""
-    scores = iter(bleus)
-    trainer.validation_loss = lambda: 1.0
-    trainer.translator = SimpleNamespace(translate=lambda lines: [next(scores, 1.0)] * len(lines))
-
-
-@pytest.fixture(autouse=True)
-def _scripted_bleu(monkeypatch):
-    """In place of translations, ``without_validation`` gives their BLEU score itself."""
-    count, bleu = training_loop.bleu_counts, training_loop.bleu_of_counts
-
-    def scripted(hypotheses, references):
-        if isinstance(hypotheses[0], str):
-            return count(hypotheses, references)
-        return hypotheses[:1]
-
-    monkeypatch.setattr(training_loop, "bleu_counts", scripted)
-    monkeypatch.setattr(
-        training_loop, "bleu_of_counts", lambda c: bleu(c) if len(c) > 1 else float(c[0])
-    )
-
-
 @pytest.fixture
 def loop(tmp_path, monkeypatch):
     """Trainers whose step adds 1 to a weight and compiles nothing; BLEU is as the test says."""
@@ -336,8 +333,7 @@ def loop(tmp_path, monkeypatch):
     )
 
     def make(bleus=(), losses=None, folder=tmp_path / "run", **changes):
-        trainer = trainer_for(folder, **changes)
-        without_validation(trainer, bleus)
+        trainer = trainer_for(folder, measure=scripted(*bleus), **changes)
         weight = trainer.optimizer.parameters[-1]
 
         def add_one(_, rate, batch):
@@ -416,11 +412,26 @@ def test_killed_at_any_step_it_goes_on_at_the_right_one(loop, step):
         assert entry["learning_rate"] == warmup_learning_rate(entry["step"], 4, 5e-3)
 
 
-@pytest.mark.parametrize("moment", ["save_checkpoint", "write_run", "plot_history"])
-@pytest.mark.parametrize("call", [1, 2, 3, 4, 7])
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+# The saves: of step 2; of steps 3, 6 and 9, which end an epoch; of 4 and 8; and of the average.
+@pytest.mark.parametrize(
+    ("moment", "call", "done"),
+    [
+        ("save_checkpoint", 1, False),  # there is no checkpoint yet
+        ("save_checkpoint", 1, True),  # run.json does not name it
+        ("save_checkpoint", 2, True),  # of an epoch: the log tells of it, run.json does not
+        ("save_checkpoint", 7, False),  # of the average: the log tells of it
+        ("save_checkpoint", 7, True),
+        ("write_run", 1, False),  # the run has no name yet
+        ("write_run", 1, True),
+        ("write_run", 3, True),  # named, but what it replaces is still there
+        ("write_run", 8, True),  # the run is complete
+        ("plot_history", 1, False),
+        ("plot_history", 2, True),
+    ],
+)
 def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, moment, call, done):
-    real, calls = getattr(training_loop, moment), []
+    where = run_folder if moment == "write_run" else training_loop
+    real, calls = getattr(where, moment), []
 
     def dying(*args, **kwargs):
         calls.append(args)
@@ -431,29 +442,34 @@ def test_killed_around_a_save_nothing_is_lost_or_doubled(loop, monkeypatch, mome
             raise Killed
         return result
 
+    bleus = [1.0, 3.0, 2.0, 2.5]
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, moment, dying)
-        trainer = loop([1.0, 3.0, 2.0, 2.5], epochs=3)
-        try:
+        patch.setattr(where, moment, dying)
+        trainer = loop(bleus, epochs=3)
+        with pytest.raises(Killed):
             trainer.fit()
-        except Killed:
-            pass
-        else:
-            assert moment == "plot_history"  # three epochs, three pictures: not killed
-            assert call > 3
-    trainer = loop([1.0, 3.0, 2.0, 2.5][len(log_of(trainer, "epoch")) :], epochs=3)
+    # Validated again is what no checkpoint has.
+    run = read_run(trainer.folder)
+    state = read_state(find_checkpoint(trainer.folder, "last")) if "last" in run else None
+    validated = len(state["training"]["history"]) if state else 0
+    trainer = loop(bleus[validated:], epochs=3)
     trainer.resume()
     trainer.fit()
     assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 10))
     assert [entry["epoch"] for entry in log_of(trainer, "epoch")] == [1, 2, 3]
     assert len(log_of(trainer, "average")) == 1
     assert (trainer.folder / "history.png").read_text(encoding="utf-8") == "3"
-    assert not [p for p in trainer.folder.rglob(".*") if "partial" in p.name]
+    run = read_run(trainer.folder)
+    assert (run["best"], run["best_value"]) == ("checkpoints/step-0000006", 3.0)
+    assert run["average"] == "checkpoints/average-0000009"
+    names = {path.name for path in (trainer.folder / "checkpoints").iterdir()}
+    assert names == {"step-0000006", "step-0000009", "average-0000009"}
+    assert not list(trainer.folder.rglob(".*"))
 
 
 def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
     """While one runs; it loses no line of its log."""
-    first, second = trainer_for(tmp_path / "run"), trainer_for(tmp_path / "run")
+    first, second = (trainer_for(tmp_path / "run", measure=scripted()) for _ in range(2))
     refused = []
 
     def step(real, *inputs):
@@ -552,6 +568,45 @@ def test_a_run_with_another_measure_is_not_resumed(loop):
         loop().resume()
 
 
+@pytest.mark.parametrize("damage", ["truncated", "another shape", "not finite", "gone"])
+def test_a_damaged_older_checkpoint_is_left_out_of_the_average(loop, damage, capsys):
+    """And it is said, but the run ends as it should."""
+    loop([1.0, 2.0, 3.0], epochs=3, average=3).fit()
+    trainer = loop([4.0, 5.0], epochs=4, average=3)
+    assert trainer.resume()
+    path = trainer.folder / "checkpoints" / "step-0000006" / "model.safetensors"
+    weights = load_file(str(path))
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif damage == "gone":
+        path.unlink()
+    else:
+        name = sorted(weights)[0]
+        weights[name] = np.full(2 if damage == "another shape" else weights[name].shape, np.nan)
+        save_file({n: v.astype(np.float32) for n, v in weights.items()}, str(path))
+    capsys.readouterr()
+    trainer.fit()
+    printed = capsys.readouterr().out
+    assert f"left out of the average: {path}" in printed.replace("there is no ", "")
+    (_, entry) = log_of(trainer, "average")
+    assert (entry["step"], entry["epochs"]) == (12, 2)
+    average = weights_in(find_checkpoint(trainer.folder, "average"))
+    sets = [weights_in(trainer.folder / "checkpoints" / f"step-00000{n}") for n in ("09", "12")]
+    for name, value in average.items():
+        np.testing.assert_allclose(value, (sets[0][name] + sets[1][name]) / 2, atol=1e-6)
+
+
+def test_if_all_but_one_are_damaged_there_is_no_average(loop, capsys):
+    loop([1.0], epochs=1).fit()
+    trainer = loop([2.0], epochs=2)
+    assert trainer.resume()
+    (trainer.folder / "checkpoints" / "step-0000003" / "model.safetensors").write_bytes(b"")
+    trainer.fit()
+    assert "left out of the average" in capsys.readouterr().out
+    assert "average" not in read_run(trainer.folder)
+    assert find_checkpoint(trainer.folder).name == "step-0000006"
+
+
 def test_a_folder_of_ones_own_beside_the_checkpoints_stays(loop):
     """And so do checkpoints that are named like ours, but are of another run."""
     trainer = loop(epochs=1)
@@ -603,7 +658,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(loop, loss):
 
 def test_so_does_a_validation_loss(loop):
     trainer = loop()
-    trainer.validation_loss = lambda: math.nan
+    trainer.evaluation_step = SimpleNamespace(mean=lambda batches: math.nan)
     with pytest.raises(
         TrainingDiverged, match=r"validation loss is nan at step 3 .* rate 3\.75e-03"
     ):
@@ -628,8 +683,7 @@ def test_weights_that_are_not_finite_are_noticed_by_the_next_save(loop):
 
 
 def test_a_ruined_weight_shows_in_the_compiled_loss(tmp_path):
-    trainer = trainer_for(tmp_path)
-    without_validation(trainer)
+    trainer = trainer_for(tmp_path, measure=scripted())
 
     def ruins(step, *inputs):
         if trainer.state["step"] + 1 == 3:
@@ -684,10 +738,12 @@ def test_resuming_needs_a_sound_checkpoint_of_the_same_shape(loop):
     trainer.fit()
     last = find_checkpoint(trainer.folder, "last")
     with pytest.raises(CheckpointError, match=r"has shape .* expected"):
-        trainer_for(trainer.folder, PAIRS[:8]).resume()
+        trainer_for(trainer.folder, PAIRS[:8], measure=scripted()).resume()
+    state = (last / "state.json").read_text(encoding="utf-8")
     (last / "state.json").write_text("{}", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"state\.json: training is missing"):
         loop().resume()
+    (last / "state.json").write_text(state, encoding="utf-8")
     whole = (last / "optimizer.safetensors").read_bytes()
     (last / "optimizer.safetensors").write_bytes(whole[:-10])
     with pytest.raises(CheckpointError, match="damaged or truncated"):

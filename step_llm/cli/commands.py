@@ -237,7 +237,7 @@ def _train(options):
     from step_llm.training.config import TrainingConfig
     from step_llm.training.recipes import recipe_for
     from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run
-    from step_llm.training.trainer import Trainer
+    from step_llm.training.translation import translation_trainer
 
     recipe = recipe_for(options.corpus)
     folder = corpus_folder(options.corpus)
@@ -282,9 +282,10 @@ def _train(options):
     say(training.report)
     say(validation.report)
     notes["corpus"] = options.corpus
-    trainer = Trainer(
-        model, tokenizers, training, validation, validation_text, config, out, notes, group=group
-    )
+    trainer = translation_trainer(
+        model, tokenizers, training, validation, validation_text, config, out,
+        notes=notes, group=group,
+    )  # fmt: skip
     if has_run and trainer.resume():
         say(f"going on after step {trainer.state['step']}")
     weights = sum(p.size for p in model.get_parameters())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 
+from mindspore import Tensor
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -18,6 +19,7 @@ __all__ = [
     "match_tensors",
     "read_json",
     "read_tensors",
+    "set_weights",
     "weights_of",
     "write_json",
 ]
@@ -30,6 +32,12 @@ class CheckpointError(ValueError):
 def weights_of(model) -> dict:
     """The weights of a cell by their path in it, as NumPy arrays; a shared weight once."""
     return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def set_weights(model, weights: dict) -> None:
+    """Give a cell the weights of ``weights_of``, or other ones of the same names and shapes."""
+    for name, parameter in model.parameters_and_names():
+        parameter.set_data(Tensor(weights[name]))
 
 
 def match_tensors(path, found, wanted, shown=5):

@@ -8,10 +8,13 @@ and renamed when it is complete; a checkpoint that is there is never written ove
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import platform
 import shutil
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from safetensors import SafetensorError
@@ -31,7 +34,14 @@ from step_llm.models.weights import (
 from step_llm.training.config import TrainingConfig
 from step_llm.training.run_folder import find_checkpoint
 
-__all__ = ["load_model", "load_weights", "read_state", "save_checkpoint"]
+__all__ = [
+    "load_model",
+    "load_weights",
+    "read_state",
+    "read_training",
+    "save_checkpoint",
+    "training_state",
+]
 
 
 def save_checkpoint(
@@ -193,6 +203,40 @@ def read_state(folder: str | Path, *needed: str) -> dict:
         raise CheckpointError(
             f"cannot read the checkpoint {folder}: state.json: {error}"
         ) from error
+    return state
+
+
+def training_state(run: str, progress: dict, config: TrainingConfig, notes: dict) -> dict:
+    """What a checkpoint of a training run remembers, as ``read_state`` expects it."""
+    return {
+        "run": run,
+        "training": progress,
+        "config": dataclasses.asdict(config),
+        "notes": notes,
+        "versions": {"mindspore": ms.__version__, "python": platform.python_version()},
+    }
+
+
+def read_training(folder: str | Path, measure: str, precision: str) -> dict:
+    """Where a training stood that one of this kind can go on from.
+
+    Args:
+        folder: the checkpoint.
+        measure: the field that every epoch must have.
+        precision: in which it will go on.
+
+    Raises:
+        CheckpointError: as ``read_state``; or the run had another measure, or a loss scale for
+            which there is no use.
+    """
+    state = read_state(folder, "training")["training"]
+    if any(measure not in entry for entry in state["history"]):
+        raise CheckpointError(f"{folder}: an epoch has no {measure} in state.json")
+    if "loss_scale" in state and precision == "float32":
+        raise CheckpointError(
+            f"{folder}: loss_scale in state.json is of a run in half precision, but precision is "
+            "float32; go on in the run's own precision"
+        )
     return state
 
 

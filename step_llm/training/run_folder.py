@@ -8,6 +8,7 @@ which every checkpoint of the run holds too: what does not, is never removed.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -144,6 +145,32 @@ class RunFolder:
         finally:
             os.close(held)
 
+    def checkpoint(self, kind: str, step: int) -> Path:
+        """Where the checkpoint "step" or "average" after so many updates lies, or will."""
+        return self.checkpoints / f"{kind}-{step:07d}"
+
+    def is_averaged(self, step: int) -> bool:
+        """Whether run.json's average is the one after so many updates."""
+        return read_run(self.path).get("average") == f"checkpoints/average-{step:07d}"
+
+    def record(self, path: Path, value: float | None = None, sign: int = 1) -> None:
+        """Write into run.json that a checkpoint is the last, or the average.
+
+        Args:
+            path: of the checkpoint, from ``checkpoint``.
+            value: its value on validation. It is also the best if that is better than the best's;
+                an average also if it is as good.
+            sign: 1 where more is better, −1 where less is.
+        """
+        name = f"checkpoints/{path.name}"
+        role = "average" if path.name.startswith("average") else "last"
+        run = {**read_run(self.path), role: name}
+        if value is not None:
+            ahead = sign * (value - run["best_value"]) if "best" in run else math.inf
+            if ahead > 0 or (ahead == 0 and role == "average"):
+                run.update(best=name, best_value=value)
+        write_run(self.path, run)
+
     def remove_others(self, needed) -> None:
         """Remove this run's checkpoints but those that run.json names, and what a kill left.
 
@@ -204,7 +231,7 @@ class RunFolder:
         path = self.path / "log.jsonl"
         if not path.exists():
             return
-        is_averaged = read_run(self.path).get("average") == f"checkpoints/average-{step:07d}"
+        is_averaged = self.is_averaged(step)
         kept = [
             entry
             for entry in self.read_log()

@@ -102,10 +102,10 @@ class TrainStep:
         self.update_step = UpdateStep(optimizer, self.gradients, clip_norm)
 
     @property
-    def loss_scale(self) -> tuple[float, int] | None:
-        """The loss scale, and the updates since it was last changed; None in float32."""
+    def loss_scale(self) -> tuple[float, int]:
+        """The loss scale, and the updates since it was last changed; (1, 0) in float32."""
         if self._scaler is None:
-            return None
+            return 1.0, 0
         return float(self._scaler.scale_value.asnumpy()), int(self._scaler.counter.asnumpy())
 
     @loss_scale.setter
@@ -120,7 +120,7 @@ class TrainStep:
         rate = Tensor(learning_rate, ms.float32)
         if self._whole is not None:
             return StepResult(*self._whole(*map(_tensor, batches[0]), rate), True)
-        scale = self.loss_scale[0] if self._scaler else 1.0
+        scale, _ = self.loss_scale
         # How many labels count is known only afterwards; that there are about as many as places
         # keeps the numbers in float16's range.
         factor = scale / sum(np.size(batch[-1]) for batch in batches)
