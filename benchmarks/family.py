@@ -34,7 +34,6 @@ os.environ.setdefault("GLOG_v", "3")  # MindSpore: errors only, no notes
 
 import numpy as np
 from common import RESULTS, ROOT, machine, write_results
-from mindspore import Tensor
 from translation import result, step_llm
 
 from step_llm.data.batches import Batches, encode_texts
@@ -47,9 +46,9 @@ from step_llm.models.ngram import AddK, KneserNey
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.checkpoint import load_model
 from step_llm.training.config import TrainingConfig
-from step_llm.training.language import LanguageTrainer
 from step_llm.training.recipes import RECIPES
 from step_llm.training.step import EvaluationStep
+from step_llm.training.trainer import Trainer
 
 LANGUAGE_MODELS = ("add_k", "kneser_ney", "neural_lm", "gpt")
 TRANSLATORS = (
@@ -198,7 +197,7 @@ def trained(name, captions, options):
         )  # fmt: skip
         training = Batches(captions.encoded["train"], TEXT_BUCKETS, 1200, seed=options.seed)
         model = new_language_model(name, len(captions.tokenizer), options.seed)
-        trainer = LanguageTrainer(
+        trainer = Trainer(
             model, captions.tokenizer, training, captions.held_out("val"), config, out,
             progress=False,
         )  # fmt: skip
@@ -236,7 +235,7 @@ def measured(model, captions, split):
     step = EvaluationStep(model)
     with graph_mode():
         sums = [
-            [float(value.asnumpy()) for value in step(*map(Tensor, arrays))]
+            [float(value.asnumpy()) for value in step(arrays)]
             for arrays in captions.held_out(split).epoch()
         ]
     loss, tokens = np.sum(sums, axis=0)

@@ -107,19 +107,16 @@ def worker(task):
 
     from step_llm.runtime.graph_mode import graph_mode
     from step_llm.training.distributed import join_group
-    from step_llm.training.precision import AccumulatedStep
 
     group = join_group()
     model = model_of(task, tied_embeddings="all")
-    step = train_step_of(model)
-    if group.size > 1:
-        step = AccumulatedStep(model, step.optimizer, 0.0, 1.0, group=group)
+    step = train_step_of(model, group)
     rng = np.random.default_rng(0)
     shape = task["rows"], task["length"]
     batch = [Tensor(rng.integers(4, task["vocab"], shape).astype(np.int32)) for _ in range(3)]
 
     def one():
-        step(*batch, RATE)[0].asnumpy()
+        step(RATE, batch).loss.asnumpy()
 
     with graph_mode():
         print(json.dumps(timed(one, task["warmup"], task["steps"])), flush=True)

@@ -19,9 +19,9 @@ config.PRESETS["tiny"] = (16, 1, 1, 32, 2)
 
 
 def die_at(rank, step):
-    from step_llm.training.precision import AccumulatedStep
+    from step_llm.training.step import TrainStep
 
-    update, count = AccumulatedStep.__call__, [0]
+    update, count = TrainStep.__call__, [0]
 
     def dying(self, *inputs):
         count[0] += 1
@@ -29,7 +29,7 @@ def die_at(rank, step):
             os.kill(os.getpid(), signal.SIGKILL)
         return update(self, *inputs)
 
-    AccumulatedStep.__call__ = dying
+    TrainStep.__call__ = dying
 
 
 if __name__ == "__main__":

@@ -308,7 +308,7 @@ def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, 
     shutil.copytree(alone, out)
     run = {"last": "checkpoints/step-0000020", "best": "checkpoints/step-0000020"}
     (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
-    for newer in ("step-0000040", "average"):
+    for newer in ("step-0000040", "average-0000040"):
         shutil.rmtree(out / "checkpoints" / newer)
     job = arguments(corpus, out, "--resume")
     logs = [tmp_path / f"machine{rank}" for rank in range(2)]

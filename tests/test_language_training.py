@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 
-import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -26,18 +25,20 @@ from step_llm.evaluation.plots import plot_history
 from step_llm.models.bert import BertConfig, BertForPreTraining
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
+from step_llm.models.vit import ViT, ViTConfig
 from step_llm.models.weights import CheckpointError
 from step_llm.training.checkpoint import load_model
 from step_llm.training.config import TrainingConfig
-from step_llm.training.language import LanguageTrainer
+from step_llm.training.measures import Measure
 from step_llm.training.objectives import (
     IGNORED,
     class_objective,
     pretraining_objective,
-    token_objective,
 )
+from step_llm.training.precision import refused_operators
 from step_llm.training.run_folder import find_checkpoint, read_run
 from step_llm.training.step import EvaluationStep, TrainStep
+from step_llm.training.trainer import Trainer
 
 LINES = [
     f"the {noun} {verb} ."
@@ -106,15 +107,15 @@ def test_a_step_with_another_objective_trains_a_classifier():
     model = nn.Dense(4, 3)
     images = np.random.default_rng(3).normal(size=(6, 4)).astype(np.float32)
     labels = np.array([0, 1, 0, 1, 0, IGNORED], np.int32)
-    step = TrainStep(model, nn.Adam(model.trainable_params(), 0.1), 0.0, 10.0, class_objective)
+    step = TrainStep(model, nn.Adam(model.trainable_params(), 0.1), class_objective, clip_norm=10.0)
     evaluation = EvaluationStep(model, class_objective)
     losses = []
     for _ in range(60):
-        loss, count = step(Tensor(images), Tensor(labels), Tensor(0.1, ms.float32))
+        loss, count, _ = step(0.1, (images, labels))
         losses.append(float(loss.asnumpy()))
         assert float(count.asnumpy()) == 5
     assert losses[-1] < 0.1 < 0.5 < losses[0]
-    total, count = evaluation(Tensor(images), Tensor(labels))
+    total, count = evaluation((images, labels))
     assert float(total.asnumpy()) / float(count.asnumpy()) < losses[-1]
     assert (model(Tensor(images)).asnumpy()[:5].argmax(axis=1) == labels[:5]).all()
     assert (model.bias.asnumpy()[2] < model.bias.asnumpy()[:2]).all()
@@ -219,17 +220,20 @@ CONFIG = {
 def gpt_trainer(tokenizer, folder, **changes):
     model = GPT(GPTConfig(len(tokenizer), 16, 2, 1, 32, 0.0, 8), seed=1)
     texts = encode_texts(LINES, tokenizer, 8)
-    return LanguageTrainer(
+    return Trainer(
         model, tokenizer, Batches(texts, (8,), 64, seed=1),
         Batches(texts, (8,), 64, shuffle=False), TrainingConfig(**{**CONFIG, **changes}),
         folder, notes={"corpus": "lines"}, progress=False,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("changes", [{"precision": "float16"}, {"accumulate": 2}])
-def test_what_only_translators_can_is_refused(tokenizer, tmp_path, changes):
-    with pytest.raises(ValueError, match="only translators train so"):
-        gpt_trainer(tokenizer, tmp_path, **changes)
+def test_a_language_model_is_trained_in_half_precision_from_several_batches(tokenizer, tmp_path):
+    if refused_operators("float16"):
+        pytest.skip("this device has no float16")
+    changes = {"precision": "float16", "accumulate": 2, "epochs": 12}
+    history = gpt_trainer(tokenizer, tmp_path, **changes).fit()
+    assert [entry["step"] for entry in history] == list(range(2, 26, 2))  # two batches, then one
+    assert history[-1]["validation_perplexity"] < 1.3 * (6 * 4) ** (1 / 5)
 
 
 @pytest.fixture(scope="module")
@@ -249,21 +253,20 @@ def test_a_gpt_learns_what_may_follow(run):
     for entry in history:
         expected = math.exp(entry["validation_loss"])
         assert entry["validation_perplexity"] == pytest.approx(expected, abs=0.01, rel=1e-3)
-    assert run.state["best_perplexity"] == pytest.approx(
-        min(entry["validation_perplexity"] for entry in history), abs=0.006
-    )
+    of_epochs = min(entry["validation_perplexity"] for entry in history)
+    assert read_run(run.folder)["best_value"] <= of_epochs + 0.006
 
 
 def test_the_best_checkpoint_is_a_gpt(run, tokenizer):
     best = find_checkpoint(run.folder)
     fields = json.loads((best / "config.json").read_text(encoding="utf-8"))
-    assert fields == {"arch": "gpt", **run.model.config.to_dict(), "pad_id": 0}
+    assert fields == {"arch": "gpt", "pad_id": 0, **run.model.config.to_dict()}
     model, pair = load_model(run.folder)
     assert type(model) is GPT
     assert model.config == run.model.config
     assert pair.shared
     assert pair.target.encode(LINES[3]) == tokenizer.encode(LINES[3])
-    assert set(read_run(run.folder)) == {"last", "best", "average"}
+    assert set(read_run(run.folder)) == {"run", "last", "best", "best_value", "average"}
     with pytest.raises(ValueError, match="a GPT is no translator"):
         Translator(model, pair)
     figure = plot_history(run.state["history"])
@@ -295,8 +298,8 @@ def test_both_tasks_of_bert_are_trained(tokenizer, tmp_path):
     change = masked_batch(mask_id + 1, mask_id, (1, 2, 3))
     batches = ArrayBatches((ids, segments, is_random), 16, fill=IGNORED, seed=1, change=change)
     how = TrainingConfig(**{**CONFIG, "epochs": 5, "warmup_steps": 20, "save_every": 99})
-    trainer = LanguageTrainer(
-        model, tokenizer, batches, batches, how, tmp_path, pretraining_objective,
+    trainer = Trainer(
+        model, tokenizer, batches, batches, how, tmp_path, objective=pretraining_objective,
         progress=False,
     )  # fmt: skip
     history = trainer.fit()
@@ -313,14 +316,44 @@ def test_a_neural_language_model_is_trained_and_read(tokenizer, tmp_path):
     model = NeuralLM(NeuralLMConfig(len(tokenizer), 3, 8, 16), seed=1)
     texts = encode_texts(LINES * 8, tokenizer, 8)
     batches = Batches(texts, (8,), 64, seed=1)
-    trainer = LanguageTrainer(
+    trainer = Trainer(
         model, tokenizer, batches, batches, TrainingConfig(**{**CONFIG, "epochs": 5}), tmp_path,
-        token_objective, progress=False,
+        progress=False,
     )  # fmt: skip
     history = trainer.fit()
     assert history[-1]["validation_perplexity"] < 1.2 * (6 * 4) ** (1 / 5)
     loaded, _ = load_model(tmp_path)
     assert type(loaded) is NeuralLM
+
+
+def test_an_image_classifier_is_trained_without_a_tokenizer_and_by_a_measure_of_ones_own(tmp_path):
+    """Its class is the quarter of the image that is bright."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, 4, 90).astype(np.int32)
+    images = rng.normal(0, 0.1, (90, 1, 4, 4)).astype(np.float32)
+    for image, label in zip(images, labels):
+        image[
+            0, 2 * (label // 2) : 2 * (label // 2) + 2, 2 * (label % 2) : 2 * (label % 2) + 2
+        ] += 1
+    model = ViT(ViTConfig(4, 2, 4, 1, 32, 2, 1, 64, dropout=0.0), seed=1)
+    batches = ArrayBatches((images, labels), 16, fill=IGNORED, seed=1)
+
+    def accuracy(_):
+        return 100 * float((model(Tensor(images)).asnumpy().argmax(axis=1) == labels).mean())
+
+    how = {**CONFIG, "epochs": 12, "peak_learning_rate": 5e-3, "save_every": 99}
+    trainer = Trainer(
+        model, None, batches, batches, TrainingConfig(**how), tmp_path,
+        measure=Measure("accuracy", "accuracy {:.0f} %", 1, accuracy),
+        objective=class_objective, progress=False,
+    )  # fmt: skip
+    history = trainer.fit()
+    assert history[-1]["validation_accuracy"] > 95
+    loaded, tokenizers = load_model(tmp_path)
+    assert type(loaded) is ViT
+    assert tokenizers is None
+    assert read_run(tmp_path)["best_value"] == max(e["validation_accuracy"] for e in history)
+    assert plot_history(history).axes[1].get_ylabel() == "accuracy"
 
 
 def test_a_checkpoint_of_an_architecture_that_is_not_known(run, tmp_path):

@@ -28,7 +28,6 @@ from step_llm.decoding.translator import Translator
 from step_llm.models.config import TransformerConfig
 from step_llm.models.transformer import Transformer
 from step_llm.runtime.graph_mode import graph_mode
-from step_llm.training.precision import AccumulatedStep
 from step_llm.training.recipes import recipe_for
 from step_llm.training.step import EvaluationStep, TrainStep
 from tests.support import portability
@@ -74,14 +73,14 @@ def train(choices):
     model.set_train(True)
     step = TrainStep(model, adam(model), label_smoothing=0.1, clip_norm=1.0)
     with graph_mode():
-        return step(*batch(), Tensor(1e-3, ms.float32))[0].asnumpy()
+        return step(1e-3, batch()).loss.asnumpy()
 
 
 def decode(choices):
     """A search with beams: encodes, and makes two steps, without and with reordered beams."""
     model = model_for(choices)
     with graph_mode():
-        total, _ = EvaluationStep(model.set_train(False))(*batch())
+        total, _ = EvaluationStep(model.set_train(False))(batch())
     found = beam_search(CachedDecoder(model), np.full((2, 5), 4, np.int32), 2, max_length=2)
     assert len(found) == 2
     return total.asnumpy()
@@ -110,10 +109,10 @@ def test_all_operators_are_declared_for_every_platform(step, choices, tmp_path):
 def test_half_precision_uses_what_every_platform_has(tmp_path):
     """And computes in float16 what it should, and nothing else."""
     model = model_for(MODELS["pre-norm"]).set_train(True)
-    step = AccumulatedStep(model, adam(model), 0.1, 1.0, "float16")
+    step = TrainStep(model, adam(model), label_smoothing=0.1, precision="float16", accumulate=2)
     step.loss_scale = 16.0, 0  # 20 equal tokens: their gradient overflows with the first one
     with saved_graphs(tmp_path), graph_mode():
-        loss, _, is_made = step(*batch(), *batch(), Tensor(1e-3, ms.float32))
+        loss, _, is_made = step(1e-3, batch(), batch())
     assert np.isfinite(loss.asnumpy())
     assert is_made
     assert undeclared(operators_of(tmp_path)) == []
@@ -271,7 +270,7 @@ def test_a_shape_is_compiled_once(tmp_path):
     with saved_graphs(tmp_path / "training"), graph_mode():
         for _ in range(3):
             for shape in shapes:
-                step(*batch(*shape), Tensor(1e-3, ms.float32))[0].asnumpy()
+                step(1e-3, batch(*shape)).loss.asnumpy()
     assert len(compiled_graphs(tmp_path / "training")) == len(shapes)
 
     decoder = CachedDecoder(model)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import nn
 
 import step_llm
 from step_llm.cli import golden
@@ -168,7 +168,7 @@ def _train(steps, trained):
         for number, arrays in zip(range(1, steps + 1), _endless(batches)):
             rate = warmup_learning_rate(number, steps, settings["peak_learning_rate"])
             started = time.perf_counter()
-            loss, count = step(*map(Tensor, arrays), Tensor(rate, ms.float32))
+            loss, count, _ = step(rate, arrays)
             losses.append(float(loss.asnumpy()))
             elapsed = time.perf_counter() - started
             if arrays[0].shape in seen:
@@ -204,7 +204,7 @@ def _decode(model, tokenizers, text: ParallelText, tolerance):
     found = []
     for decoder, used in ((translator.decoder, len(ids)), (PlainDecoder(model), rows)):
         with decoder.running():
-            state, steps = decoder.start(source[:used], 1), []
+            (state, _), steps = decoder.start(source[:used]), []
             for position in range(tokens.shape[1]):
                 log_probs, state = decoder.step(state, tokens[:used, position])
                 steps.append(log_probs[:rows])

@@ -13,7 +13,7 @@ from step_llm.runtime.device import use_device
 from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group, join_group
 from step_llm.training.run_folder import read_run
-from step_llm.training.trainer import Trainer
+from step_llm.training.translation import translation_trainer
 
 __all__ = ["Job", "begin", "carry_out", "full_name", "read_texts"]
 
@@ -95,7 +95,7 @@ def _trainer(job, folder, group, say):
     validation = encode_pairs(job.validation_text, job.tokenizers, longest)
     say(training.report)
     say(validation.report)
-    return Trainer(
+    return translation_trainer(
         job.model, job.tokenizers, training, validation, job.validation_text, job.config, folder,
         job.notes, group=group,
     )  # fmt: skip

@@ -84,13 +84,7 @@ def refuse_changes(options, folder: Path) -> None:
 
 def _stored(checkpoint):
     """The configuration and the notes of a checkpoint's state."""
-    state = read_state(checkpoint)
-    try:
-        config = TrainingConfig(**state["config"])
-        # Trainings that the command line did not start may say nothing of their languages.
-        return config, {"source": "de", "target": "en", **state.get("notes", {})}
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint / 'state.json'} does not say how to go on: {error}; expected what "
-            f"step_llm's trainer of this version writes"
-        ) from error
+    state = read_state(checkpoint, "training", "config")
+    # Trainings that the command line did not start may say nothing of their languages.
+    notes = {"source": "de", "target": "en", **state.get("notes", {})}
+    return TrainingConfig.from_dict(state["config"]), notes

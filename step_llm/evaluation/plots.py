@@ -12,10 +12,10 @@ __all__ = ["plot_attention", "plot_history"]
 
 
 def plot_history(history: list[dict], path: str | Path | None = None) -> Figure:
-    """Loss, and BLEU or perplexity, over the epochs, side by side.
+    """Loss, and the measure of validation, over the epochs, side by side.
 
     Args:
-        history: what ``Trainer.fit`` returns, or ``LanguageTrainer.fit``.
+        history: what ``Trainer.fit`` returns.
         path: also write the picture there (PNG), aside first and then renamed.
 
     Returns:
@@ -28,11 +28,15 @@ def plot_history(history: list[dict], path: str | Path | None = None) -> Figure:
     left.plot(epochs, [e["validation_loss"] for e in history], "s-", ms=3, label="validation")
     left.set(xlabel="epoch", ylabel="loss (nats per token)", title="Loss")
     left.legend(frameon=False)
-    name, label, title = "validation_bleu", "BLEU (greedy)", "Validation BLEU"
-    if "validation_perplexity" in history[0]:
-        name, label, title = "validation_perplexity", "perplexity", "Validation perplexity"
+    others = [key for key in history[0] if key.startswith("validation_")]
+    name = next(key for key in others if key != "validation_loss")
+    label = name.removeprefix("validation_").replace("bleu", "BLEU")
     right.plot(epochs, [e[name] for e in history], "o-", ms=3, color="tab:green")
-    right.set(xlabel="epoch", ylabel=label, title=title)
+    right.set(
+        xlabel="epoch",
+        ylabel="BLEU (greedy)" if label == "BLEU" else label,
+        title=f"Validation {label}",
+    )
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)

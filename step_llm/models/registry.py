@@ -48,7 +48,7 @@ def architecture_of(model) -> str:
 
 
 def describe(model) -> dict:
-    """A model's architecture and sizes, for JSON; ``build`` makes an equal model of it."""
+    """A model's architecture, sizes and padding, for JSON; ``build`` makes an equal model of it."""
     name = architecture_of(model)
     further = {field: getattr(model, field) for field in _FURTHER.get(name, {})}
     return {"arch": name, **model.config.to_dict(), **further}

@@ -1,10 +1,7 @@
-"""Checkpoints: a trained model as a folder, written so that nothing is ever half there.
+"""The files of a checkpoint: tensors and JSON, read with errors that name the file.
 
-A checkpoint holds ``model.safetensors`` (the weights), ``config.json`` (the architecture's name
-"arch", one of ``architectures.ARCHITECTURES``, and the sizes), the tokenizer,
-``state.json`` (where training stood) and, to go on training, ``optimizer.safetensors``. It is
-written under another name and renamed when it is complete. A run folder holds checkpoints, and
-``run.json`` that names the last and the best of them; that file is replaced in one step too.
+``training.checkpoint`` says what a checkpoint is; models that others have published are read with
+the same functions.
 """
 
 from __future__ import annotations
@@ -12,10 +9,20 @@ from __future__ import annotations
 import json
 import os
 
+from mindspore import Tensor
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-__all__ = ["CheckpointError", "match_tensors", "read_json", "read_tensors", "weights_of"]
+__all__ = [
+    "CheckpointError",
+    "flush",
+    "match_tensors",
+    "read_json",
+    "read_tensors",
+    "set_weights",
+    "weights_of",
+    "write_json",
+]
 
 
 class CheckpointError(ValueError):
@@ -25,6 +32,12 @@ class CheckpointError(ValueError):
 def weights_of(model) -> dict:
     """The weights of a cell by their path in it, as NumPy arrays; a shared weight once."""
     return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def set_weights(model, weights: dict) -> None:
+    """Give a cell the weights of ``weights_of``, or other ones of the same names and shapes."""
+    for name, parameter in model.parameters_and_names():
+        parameter.set_data(Tensor(weights[name]))
 
 
 def match_tensors(path, found, wanted, shown=5):
@@ -70,17 +83,23 @@ def read_json(path):
     Raises:
         OSError, ValueError: no such file, or one that holds something else.
     """
-    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path.name} is no file")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError(f"{path.name} is nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds a {type(content).__name__}; expected an object")
     return content
 
 
-def _write_json(path, content):
+def write_json(path, content):
+    """Write a JSON file for people to read, too."""
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _flush(path):
+def flush(path):
     """Make sure that a file's bytes are on the disk before its folder gets its final name."""
     with open(path, "rb") as file:
         os.fsync(file.fileno())

@@ -24,7 +24,7 @@ class Embedding(nn.Cell):
         initial: where the vectors begin.
 
     Shapes: ids (B, T) integer in 0 … V − 1 to (B, T, D). The values are not looked at here: devices
-    differ in what they give for an id outside (``data.EncodedPairs`` refuses it).
+    differ in what they give for an id outside (``data.EncodedText`` refuses it).
 
     Raises:
         ValueError: ids that are not (B, T).

@@ -10,6 +10,7 @@ MindSpore's ``msrun`` starts the processes and tells each its place in environme
 
 from __future__ import annotations
 
+import itertools
 import os
 import zlib
 from dataclasses import dataclass
@@ -82,6 +83,39 @@ class Group:
     def from_first(self, numbers: np.ndarray) -> np.ndarray:
         """The first worker's numbers, (n,); those of the others only say how many there are."""
         return self.sum(numbers if self.is_first else np.zeros_like(numbers))
+
+    def weights_from_first(self, weights: dict) -> dict:
+        """The first worker's weights by name, in all workers, which have as many of each."""
+        if self.size == 1:
+            return weights
+        flat = self.from_first(np.concatenate([value.ravel() for value in weights.values()]))
+        ends = np.cumsum([value.size for value in weights.values()])
+        return {
+            name: part.reshape(value.shape)
+            for (name, value), part in zip(weights.items(), np.split(flat, ends[:-1]))
+        }
+
+    def check_job(self, batches, model, options: str) -> None:
+        """Make sure that all workers train the same model on the same data in the same way.
+
+        Args:
+            batches: what they train on; the first epoch is compared.
+            model: its weights are compared.
+            options: the rest, as text.
+
+        Raises:
+            GroupError: in the workers that have something else than the first.
+        """
+        if self.size == 1:
+            return
+        weights = [parameter.asnumpy() for parameter in model.get_parameters()]
+        data = itertools.chain.from_iterable(batches.epoch())
+        for what, arrays in (
+            ("training data", data),
+            ("weights", weights),
+            ("options or a checkpoint", [np.frombuffer(options.encode(), np.uint8)]),
+        ):
+            self.check_same(what, fingerprint(*arrays))
 
     def check_same(self, what: str, number: int) -> None:
         """Make sure that all workers have the same non-negative number below 2³².

@@ -2,16 +2,24 @@
 
 An objective takes the model, a batch's tensors (labels last) and the label smoothing; it returns
 the sum of the loss in nats, and how many labels it is the sum of. Labels that say "nothing here"
-have no part in either.
+have no part in either; where they are another number than the model's ``pad_id``, the objective's
+attribute ``ignored`` holds it.
 """
 
 from __future__ import annotations
 
+from mindspore import dtype as mstype
 from mindspore import ops
 
 from step_llm.training.loss import label_smoothed_cross_entropy
 
-__all__ = ["IGNORED", "class_objective", "pretraining_objective", "token_objective"]
+__all__ = [
+    "IGNORED",
+    "class_objective",
+    "ignored_label",
+    "pretraining_objective",
+    "token_objective",
+]
 
 # The class label of a row that only fills a batch up.
 IGNORED = -1
@@ -55,7 +63,17 @@ def pretraining_objective(model, tensors, label_smoothing: float = 0.0):
     return total + tokens * next_total / ops.maximum(pairs, 1.0), tokens
 
 
+class_objective.ignored = pretraining_objective.ignored = IGNORED
+
+
+def ignored_label(objective, model) -> int:
+    """The label that has no part in an objective: what fills up the last array of a batch."""
+    return getattr(objective, "ignored", getattr(model, "pad_id", 0))
+
+
 def _class_loss(logits, labels, label_smoothing):
+    if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
+        logits = ops.cast(logits, mstype.float32)
     is_real = ops.not_equal(labels, IGNORED)
     log_p = ops.log_softmax(logits, -1)  # (B, C)
     # gather takes no negative place; what it finds for an ignored label is multiplied by 0.

@@ -1,176 +1,120 @@
-"""Training: one compiled step, a loop over epochs, validation, checkpoints that survive a kill."""
+"""The loop over epochs: updates, validation, checkpoints, and the average at the end."""
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 import math
-import os
-import platform
-import shutil
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
-from safetensors.numpy import load_file
-from tqdm.auto import tqdm
+from mindspore import nn
 
-from step_llm.data.batches import Batches, EncodedText
-from step_llm.data.corpus import ParallelText
-from step_llm.data.vocabulary import TokenizerPair
-from step_llm.decoding.translator import Translator
-from step_llm.evaluation.metrics import bleu_counts, bleu_of_counts
+from step_llm.data.vocabulary import Tokenizer, TokenizerPair
 from step_llm.evaluation.plots import plot_history
-from step_llm.models.transformer import Transformer
-from step_llm.models.weights import CheckpointError
+from step_llm.models.weights import set_weights, weights_of
 from step_llm.runtime.graph_mode import graph_mode
-from step_llm.training.checkpoint import load_weights, read_state, save_checkpoint
+from step_llm.training.average import average_weights
+from step_llm.training.checkpoint import (
+    load_weights,
+    read_training,
+    save_checkpoint,
+    training_state,
+)
 from step_llm.training.config import TrainingConfig
-from step_llm.training.distributed import Group, fingerprint
+from step_llm.training.distributed import Group
+from step_llm.training.measures import PERPLEXITY, Measure
 from step_llm.training.objectives import token_objective
-from step_llm.training.precision import AccumulatedStep
-from step_llm.training.run_folder import find_checkpoint, only_training_in, read_run, write_run
+from step_llm.training.report import progress_bar, tell_average, tell_epoch, tell_left_out
+from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.step import EvaluationStep, TrainStep
 
-__all__ = ["Measure", "Trainer", "TrainingDiverged"]
+__all__ = ["Trainer", "TrainingDiverged"]
 
 
 class TrainingDiverged(RuntimeError):
     """The loss is not finite any more; says at which step and learning rate."""
 
 
-class Measure(NamedTuple):
-    """What tells on the validation set which epoch is the best.
-
-    Args:
-        name: in the history "validation_" + name.
-        text: for people, with a place for the value.
-        sign: 1 where more is better, −1 where less is.
-    """
-
-    name: str
-    text: str
-    sign: int
-
-
 class Trainer:
-    """Trains a translator, and keeps in its run folder all that is needed to go on or to use it.
+    """Trains a model, and keeps in its run folder all that is needed to go on or to use it.
 
     The run folder gets ``checkpoints/``, ``run.json`` (which checkpoint is last and best),
     ``log.jsonl`` (a line for each update and each epoch) and ``history.png`` (the curves).
 
     Args:
-        model, tokenizers: what is trained.
-        training, validation: the encoded pairs.
-        validation_text: the same sentences as text, for BLEU.
-        config: how to train.
+        model: any model that the objective can call.
+        tokenizers: saved beside the weights: a translator's pair, a tokenizer, or None.
+        training, validation: batches, a ``data.Batches`` or ``data.ArrayBatches``. They
+            decide what a batch is; ``batch_tokens`` and ``buckets`` of the configuration do not.
+        config: how to train. Without a ``peak_learning_rate`` the model's own configuration has to
+            have a ``d_model``.
         folder: the run folder.
+        measure: by which epochs are compared. With both tasks of BERT the perplexity is a number to
+            compare epochs by, and no more.
+        objective: what is lowered, see ``objectives``.
         notes: kept in every checkpoint's state (the corpus's name, for example).
         progress: show progress bars.
         group: the workers, if this process is one of several. All need the same run folder; the
             first of them writes it.
 
     Raises:
-        CheckpointError: the run folder cannot be written.
+        CheckpointError: the run folder cannot be written, or holds what is not of a run.
         PrecisionError: a half precision in which this device cannot compute.
     """
 
-    measure = Measure("bleu", "BLEU {:.1f} (greedy)", 1)
-    objective = staticmethod(token_objective)
-
     def __init__(
         self,
-        model: Transformer,
-        tokenizers: TokenizerPair,
-        training: EncodedText,
-        validation: EncodedText,
-        validation_text: ParallelText,
+        model,
+        tokenizers: TokenizerPair | Tokenizer | None,
+        training,
+        validation,
         config: TrainingConfig,
         folder: str | Path,
+        *,
+        measure: Measure = PERPLEXITY,
+        objective=token_objective,
         notes: dict | None = None,
         progress: bool = True,
         group: Group | None = None,
     ):
-        self.group = group or Group()
-        self.model = model
-        self.tokenizers = tokenizers
-        self.config = config
-        self.folder = Path(folder)
-        self.notes = notes or {}
+        self.model, self.tokenizers, self.config = model, tokenizers, config
+        self.batches, self.validation_batches = training, validation
+        self.run_folder, self.notes = RunFolder(folder), notes or {}
+        self.folder = self.run_folder.path
+        self.measure, self.group = measure, group or Group()
         self.progress = progress and self.group.is_first
-        self.validation_text = validation_text
-        self.batches, self.validation_batches = self._make_batches(training, validation)
-        self.peak = config.peak_learning_rate or paper_peak(
-            model.config.d_model, config.warmup_steps
-        )
-        self.optimizer = nn.Adam(
-            model.trainable_params(), learning_rate=self.peak, beta1=0.9, beta2=0.98, eps=1e-9
-        )
-        settings = (model, self.optimizer, config.label_smoothing, config.clip_norm)
-        self.accumulated = None
-        if config.precision != "float32" or config.accumulate > 1 or self.group.size > 1:
-            self.accumulated = AccumulatedStep(*settings, config.precision, self.group)
-        self.train_step = self.accumulated or TrainStep(*settings, self.objective)
-        self.evaluation_step = EvaluationStep(model, self.objective)
-        self.translator = self._make_translator()
-        if self.group.size > 1:
-            self._fingerprint = fingerprint(*training.source, *training.target)
+        warmup, peak = config.warmup_steps, config.peak_learning_rate
+        self.peak = peak or paper_peak(model.config.d_model, warmup)
+        weights = model.trainable_params()
+        self.optimizer = nn.Adam(weights, self.peak, beta1=0.9, beta2=0.98, eps=1e-9)
+        options = ("label_smoothing", "clip_norm", "precision", "accumulate")
+        options = {name: getattr(config, name) for name in options}
+        self.train_step = TrainStep(model, self.optimizer, objective, **options, group=self.group)
+        self.evaluation_step = EvaluationStep(model, objective, self.group)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
-            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, self._best: None, "history": [],
-            "skipped": 0,
+            "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "history": [], "skipped": 0,
         }  # fmt: skip
-        if not self.group.is_first:
-            return
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            probe = self.folder / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise CheckpointError(f"cannot write to the run folder {folder}: {error}") from error
-
-    @property
-    def _best(self):
-        return f"best_{self.measure.name}"
-
-    def _make_batches(self, training, validation):
-        config = self.config
-        # Two shapes are enough to validate: a forward pass is cheap, compiling one is not.
-        return (
-            Batches(training, config.buckets, config.batch_tokens, seed=config.seed),
-            Batches(
-                validation,
-                sorted({config.buckets[len(config.buckets) // 2], config.buckets[-1]}),
-                max(config.batch_tokens, 2 * config.buckets[-1]),
-                shuffle=False,
-            ),
-        )
-
-    def _make_translator(self):
-        return Translator(self.model, self.tokenizers)
+        if self.group.is_first:
+            self.run_folder.make()
 
     def resume(self) -> bool:
         """Go back to the last checkpoint of the run folder. False if it has none yet.
 
         Raises:
-            CheckpointError: a damaged checkpoint, or one of another shape.
+            CheckpointError: a damaged checkpoint, or one of another shape, measure or precision.
         """
-        if not read_run(self.folder):
+        if "last" not in read_run(self.folder):
             return False
         checkpoint = find_checkpoint(self.folder, "last")
+        state = read_training(checkpoint, self.measure.field, self.config.precision)
         load_weights(checkpoint, self.model, self.optimizer)
-        state = read_state(checkpoint).get("training")
-        if state is None:
-            raise CheckpointError(f"{checkpoint} does not say where training stood")
-        self.state = {**self.state, **state}
+        self.state = {name: state.get(name, value) for name, value in self.state.items()}
         if "loss_scale" in state:
-            self.accumulated.loss_scale = state["loss_scale"]
+            self.state["loss_scale"] = self.train_step.loss_scale = state["loss_scale"]
         return True
 
     def fit(self) -> list[dict]:
@@ -178,316 +122,160 @@ class Trainer:
 
         Raises:
             TrainingDiverged: a loss that is not finite. The last good checkpoint stands.
-            CheckpointError: a checkpoint cannot be written, or another training has the run folder.
+            CheckpointError: a checkpoint cannot be written, another training has the run folder, or
+                there is a run in it that was not resumed.
             GroupError: a worker has other data, weights or options than the first.
         """
         if not self.group.is_first:
             return self._fit()
-        with only_training_in(self.folder):
+        history = self.state["history"]
+        with self.run_folder.lock():
+            is_new, best = self.state["step"] == 0, self.measure.best(history)
+            self._run = self.run_folder.begin(is_new, best)
+            self.run_folder.remove_others(self._to_average())
             # A kill may have left updates that no checkpoint has, or an epoch without its picture.
-            self._cut_log(self.state["step"])
-            if self.state["history"]:
-                plot_history(self.state["history"], self.folder / "history.png")
+            self.run_folder.cut_log(self.state["step"])
+            if history:
+                plot_history(history, self.folder / "history.png")
             return self._fit()
 
     def _fit(self):
+        state, patience = self.state, self.config.patience or math.inf
         # Dropout draws from MindSpore's seed. After a resume it goes on with another stream, and
         # each worker has its own: the same masks on different rows would be less random.
-        ms.set_seed(self.config.seed + self.state["step"] + 1_000_003 * self.group.rank)
+        ms.set_seed(self.config.seed + state["step"] + 1_000_003 * self.group.rank)
         with graph_mode():
-            self._check_group()
-            while self.state["epoch"] < self.config.epochs and not self._out_of_patience():
-                self._train_epoch()
-                self._finish_epoch()
-            if self.state["history"]:
+            place = (self.config, state["step"], state["epoch"], state["batch"])
+            self.group.check_job(self.batches, self.model, repr(place))
+            while state["epoch"] < self.config.epochs and (
+                self.measure.epochs_since_best(state["history"]) < patience
+            ):
+                self._finish_epoch(self._train_epoch())
+            if state["history"]:
                 self._finish_run()
-        return self.state["history"]
-
-    def _check_group(self):
-        if self.group.size == 1:
-            return
-        weights = [parameter.asnumpy() for parameter in self.model.get_parameters()]
-        options = repr((self.config, self.state["step"], self.state["epoch"], self.state["batch"]))
-        for what, number in (
-            ("training data", self._fingerprint),
-            ("weights", fingerprint(*weights)),
-            ("options or a checkpoint", fingerprint(np.frombuffer(options.encode(), np.uint8))),
-        ):
-            self.group.check_same(what, number)
+        return state["history"]
 
     def _train_epoch(self):
-        config, state = self.config, self.state
+        """The epoch's updates; returns the loss. An epoch that goes on after a resume reports the
+        loss of its later part."""
+        state, every = self.state, len(self.batches)
         self.model.set_train(True)
-        done = state["batch"]
-        bar = tqdm(
-            total=len(self.batches),
-            initial=done,
-            desc=f"epoch {state['epoch'] + 1}/{config.epochs}",
-            unit="batch",
-            disable=not self.progress,
-            mininterval=0.5,
-        )
-        # An epoch that goes on after a resume reports the loss of its later part.
-        total_loss = total_tokens = 0.0
-        with bar:
-            batches = self.batches.epoch(state["epoch"], start=done)
-            while group := list(itertools.islice(batches, config.accumulate)):
-                started = time.perf_counter()
-                rate = warmup_learning_rate(state["step"] + 1, config.warmup_steps, self.peak)
-                loss, tokens, *is_made = self.train_step(
-                    *(Tensor(a) for arrays in group for a in arrays), Tensor(rate, ms.float32)
-                )
-                loss, tokens = float(loss.asnumpy()), float(tokens.asnumpy())
-                seconds = time.perf_counter() - started
-                state["seconds"] += seconds
-                skipped = self._count_skipped(all(is_made), state["step"] + 1)
-                if not skipped:
-                    self._check_finite("loss", loss, state["step"] + 1)
-                    total_loss += loss * tokens
-                    total_tokens += tokens
-                state["step"] += 1
-                state["batch"] += len(group)
-                self._log(
-                    event="step", step=state["step"], epoch=state["epoch"] + 1,
-                    loss=round(loss, 5), learning_rate=rate, tokens=int(tokens),
-                    tokens_per_second=round(tokens / seconds), **skipped,
-                )  # fmt: skip
-                bar.set_postfix_str(
-                    f"loss {total_loss / max(total_tokens, 1.0):.3f}, lr {rate:.1e}, "
-                    f"{tokens / seconds:,.0f} tokens/s",
-                    refresh=False,
-                )
-                bar.update(len(group))
-                if state["step"] % config.save_every == 0 and state["batch"] < len(self.batches):
-                    self._save("last")
-        self._train_loss = total_loss / max(total_tokens, 1.0)
+        batches = self.batches.epoch(state["epoch"], start=state["batch"])
+        title = f"epoch {state['epoch'] + 1}/{self.config.epochs}"
+        total = counted = 0.0
+        with progress_bar(title, every, state["batch"], self.progress) as bar:
+            while some := list(itertools.islice(batches, self.config.accumulate)):
+                loss, tokens, told = self._update(some)
+                total, counted = total + loss * tokens, counted + tokens
+                bar.set_postfix_str(f"loss {total / max(counted, 1.0):.3f}, {told}", refresh=False)
+                bar.update(len(some))
+                if state["step"] % self.config.save_every == 0 and state["batch"] < every:
+                    self._save()
+        return total / max(counted, 1.0)
 
-    def _count_skipped(self, is_made, step):
-        """What to log of an update that was not made because its gradient overflowed."""
-        if self.accumulated is None or self.accumulated.scaler is None:
-            return {}
-        self.state["loss_scale"] = self.accumulated.loss_scale
-        if is_made:
-            return {}
-        if self.accumulated.is_hopeless:
-            raise self._diverged("gradient", "not finite with loss scale 1", step)
-        self.state["skipped"] += 1
-        return {"skipped": True, "loss_scale": self.state["loss_scale"][0]}
+    def _update(self, batches):
+        """One update; returns its loss, how many labels have a part in it, and what to show."""
+        state, started = self.state, time.perf_counter()
+        step = state["step"] + 1
+        rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
+        result = self.train_step(rate, *batches)
+        loss, tokens = float(result.loss.asnumpy()), float(result.tokens.asnumpy())
+        seconds = time.perf_counter() - started
+        if self.config.precision != "float32":
+            state["loss_scale"] = self.train_step.loss_scale
+        skipped = {}
+        if result.is_made and not math.isfinite(loss):
+            self._diverge("loss", loss, step)
+        if self.train_step.is_hopeless:
+            self._diverge("gradient", "not finite with loss scale 1", step)
+        if not result.is_made:
+            state["skipped"] += 1
+            skipped = {"skipped": True, "loss_scale": state["loss_scale"][0]}
+        state["step"], state["batch"] = step, state["batch"] + len(batches)
+        state["seconds"] += seconds
+        if self.group.is_first:
+            self.run_folder.log(
+                event="step", step=step, epoch=state["epoch"] + 1, loss=round(loss, 5),
+                learning_rate=rate, tokens=int(tokens),
+                tokens_per_second=round(tokens / seconds), **skipped,
+            )  # fmt: skip
+        told = f"lr {rate:.1e}, {tokens / seconds:,.0f} tokens/s"
+        return (loss, tokens, told) if result.is_made else (0.0, 0.0, told)
 
-    def _finish_epoch(self):
+    def _finish_epoch(self, train_loss):
         state = self.state
-        validation_loss, value = self._validate()
-        state["epoch"] += 1
-        state["batch"] = 0
-        entry = {
-            "epoch": state["epoch"],
-            "step": state["step"],
-            "train_loss": round(self._train_loss, 4),
-            "validation_loss": round(validation_loss, 4),
-            f"validation_{self.measure.name}": round(value, 2),
-            "seconds": round(state["seconds"], 1),
-        }
+        value, found = self._validate()
+        state["epoch"], state["batch"] = state["epoch"] + 1, 0
+        train_loss = round(train_loss, 4)
+        entry = {"epoch": state["epoch"], "step": state["step"], "train_loss": train_loss, **found}
         state["history"].append(entry)
-        sign = self.measure.sign
-        is_best = state[self._best] is None or sign * value > sign * state[self._best]
-        if is_best:
-            state[self._best] = value
         if not self.group.is_first:
             return
         # Logged first: if a kill comes in between, the resumed run makes the epoch's end again.
-        self._log(event="epoch", **entry)
-        self._save("last", *(["best"] if is_best else []))
+        self.run_folder.log(event="epoch", **entry)
+        self._save(value)
         plot_history(state["history"], self.folder / "history.png")
-        tqdm.write(
-            f"epoch {entry['epoch']}: training loss {entry['train_loss']:.3f}, validation loss "
-            f"{entry['validation_loss']:.3f}, validation {self.measure.text.format(value)}, "
-            f"{entry['seconds'] / 60:.1f} min"
-            + (f", {state['skipped']} updates skipped so far" if state["skipped"] else "")
-        )
+        tell_epoch(entry, self.measure.text.format(value), state["skipped"])
 
     def _finish_run(self):
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
-        state = self.state
-        paths = self._epoch_checkpoints()[-self.config.average :]
-        folder = self.folder / "checkpoints" / "average"
-        has_average = len(paths) > 1 and not self._is_averaged(folder)
+        step = self.state["step"]
+        own = {name: value.copy() for name, value in weights_of(self.model).items()}
+        mean, used = own, 0
+        if self.group.is_first and not self.run_folder.is_averaged(step):
+            paths = self._to_average()
+            mean, left_out = average_weights(paths, own)
+            used = len(paths) - len(left_out)
+            tell_left_out(left_out)
         # The first worker is still writing when the others come here.
-        if not self.group.from_first(np.array([has_average]))[0]:
+        if self.group.from_first(np.array([used]))[0] < 2:
             return
-        own = {n: p.asnumpy().copy() for n, p in self.model.parameters_and_names()}
-        sets = [own]
-        if self.group.is_first:
-            sets = [load_file(str(path / "model.safetensors")) for path in paths]
-        mean = {
-            name: np.mean([weights[name] for weights in sets], axis=0, dtype=np.float64).astype(
-                np.float32
-            )
-            for name in own
-        }
-        mean = self._from_first(mean)
-        self._set_weights(mean)
-        loss, value = self._validate()
-        self._set_weights(own)
+        mean = self.group.weights_from_first(mean)
+        set_weights(self.model, mean)
+        value, found = self._validate()
+        set_weights(self.model, own)
         if not self.group.is_first:
             return
-        save_checkpoint(folder, self.model, self.tokenizers, state=self._full_state(), weights=mean)
-        run = read_run(self.folder)
-        run["average"] = str(folder.relative_to(self.folder))
-        if self.measure.sign * value >= self.measure.sign * state[self._best]:
-            run["best"] = run["average"]
-        write_run(self.folder, run)
-        self._remove_leftovers()
-        self._log(
-            event="average", step=state["step"], epochs=len(paths), validation_loss=round(loss, 4),
-            **{f"validation_{self.measure.name}": round(value, 2)},
-            seconds=round(state["seconds"], 1),
-        )  # fmt: skip
-        text = self.measure.text
-        tqdm.write(
-            f"average of the last {len(paths)} epochs: validation loss {loss:.3f}, validation "
-            f"{text.format(value)} (best epoch: {text.format(state[self._best])})"
-        )
+        best = read_run(self.folder)["best_value"]
+        entry = {"step": step, "epochs": used, **found}
+        self.run_folder.log(event="average", **entry)
+        self._save(value, mean)
+        tell_average(entry, *(self.measure.text.format(number) for number in (value, best)))
 
     def _validate(self):
-        """Loss and measure on the validation set, with the weights that the model has now."""
+        """The measure of the weights that the model has now, and all that is told of them."""
         started = time.perf_counter()
-        loss = self.validation_loss()
+        loss = self.evaluation_step.mean(self.validation_batches)
         # The epoch's last update may have ruined the weights: no training loss has seen them yet.
-        self._check_finite("validation loss", loss, self.state["step"])
-        value = self._measured(loss)
-        self.state["seconds"] += time.perf_counter() - started
-        return loss, value
-
-    def _measured(self, loss):
-        """Greedy BLEU; each worker translates its share."""
-        share = slice(self.group.rank, None, self.group.size)
-        sentences, references = (
-            list(side[share]) for side in (self.validation_text.source, self.validation_text.target)
-        )
-        hypotheses = self.translator.translate(sentences) if sentences else []
-        return bleu_of_counts(self.group.sum(np.array(bleu_counts(hypotheses, references))))
-
-    def validation_loss(self) -> float:
-        """Cross-entropy in nats per token on the validation pairs, without label smoothing."""
-        self.model.set_train(False)
-        total = tokens = 0.0
-        for arrays in self.validation_batches.epoch():
-            shares = map(self.group.share, arrays)  # batches are filled up with PAD_ID, 0, as well
-            batch_total, batch_tokens = self.evaluation_step(*map(Tensor, shares))
-            total += float(batch_total.asnumpy())
-            tokens += float(batch_tokens.asnumpy())
-        total, tokens = self.group.sum(np.array([total, tokens]))
-        return float(total / tokens)
-
-    def _check_finite(self, what, loss, step):
         if not math.isfinite(loss):
-            raise self._diverged(what, loss, step)
+            self._diverge("validation loss", loss, self.state["step"])
+        value = self.measure.value(loss)
+        self.state["seconds"] += time.perf_counter() - started
+        seconds = round(self.state["seconds"], 1)
+        found = {"validation_loss": round(loss, 4), self.measure.field: round(value, 2)}
+        return value, {**found, "seconds": seconds}
 
-    def _diverged(self, what, value, step):
+    def _diverge(self, what, value, step):
         rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
-        return TrainingDiverged(
+        raise TrainingDiverged(
             f"the {what} is {value} at step {step} with learning rate {rate:.2e}; try a lower "
             "peak learning rate or a longer warm-up. The last good checkpoint is "
             f"{read_run(self.folder).get('last', 'none')}"
         )
 
-    def _out_of_patience(self):
-        name, sign = f"validation_{self.measure.name}", self.measure.sign
-        scores = [sign * entry[name] for entry in self.state["history"]]
-        if not self.config.patience or not scores:
-            return False
-        return len(scores) - 1 - int(np.argmax(scores)) >= self.config.patience
-
-    def _from_first(self, weights):
-        """The first worker's weights, by name, in all workers."""
-        if self.group.size == 1:
-            return weights
-        flat = self.group.from_first(np.concatenate([value.ravel() for value in weights.values()]))
-        ends = np.cumsum([value.size for value in weights.values()])
-        return {
-            name: part.reshape(value.shape)
-            for (name, value), part in zip(weights.items(), np.split(flat, ends[:-1]))
-        }
-
-    def _save(self, *roles):
+    def _save(self, value=None, weights=None):
+        """A checkpoint of the model, or of the average; with a value it may be the best."""
         if not self.group.is_first:
             return
-        name = f"step-{self.state['step']:07d}"
-        save_checkpoint(
-            self.folder / "checkpoints" / name,
-            self.model,
-            self.tokenizers,
-            self.optimizer,
-            self._full_state(),
-        )
-        run = read_run(self.folder)
-        for role in roles:
-            run[role] = f"checkpoints/{name}"
-        write_run(self.folder, run)
-        self._remove_old(run)
+        kind, optimizer = ("average", None) if weights else ("step", self.optimizer)
+        path = self.run_folder.checkpoint(kind, self.state["step"])
+        state = training_state(self._run, self.state, self.config, self.notes)
+        save_checkpoint(path, self.model, self.tokenizers, optimizer, state, weights)
+        self.run_folder.record(path, value, self.measure.sign)
+        self.run_folder.remove_others(self._to_average())
 
-    def _full_state(self):
-        return {
-            "training": self.state,
-            "config": dataclasses.asdict(self.config),
-            "notes": self.notes,
-            "versions": {"mindspore": ms.__version__, "python": platform.python_version()},
-        }
-
-    def _epoch_checkpoints(self):
-        """Checkpoints made at the end of an epoch that are still there, oldest first."""
+    def _to_average(self):
+        """The last epochs' checkpoints that are still there, oldest first."""
         steps = [entry["step"] for entry in self.state["history"]]
-        paths = [self.folder / "checkpoints" / f"step-{step:07d}" for step in steps]
-        return [path for path in paths if path.is_dir()]
-
-    def _remove_old(self, run):
-        """Keep what ``run`` names and what the average needs; remove the rest, and leftovers."""
-        keep = {self.folder / path for path in run.values()}
-        keep.update(self._epoch_checkpoints()[-self.config.average :])
-        for path in (self.folder / "checkpoints").iterdir():
-            if path not in keep and path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-        self._remove_leftovers()
-
-    def _remove_leftovers(self):
-        """What a killed process was writing aside."""
-        for path in (self.folder / "checkpoints").glob(".*-*"):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in self.folder.glob(".*-*"):
-            if ".partial-" in path.name or path.name.startswith(".probe-"):
-                path.unlink(missing_ok=True)
-
-    def _is_averaged(self, folder):
-        """Whether a finished run was asked to go on. The log's line is the last of the average."""
-        done = {"event": "average", "step": self.state["step"]}
-        return folder.is_dir() and any(done.items() <= entry.items() for entry in self._read_log())
-
-    def _set_weights(self, weights):
-        for name, parameter in self.model.parameters_and_names():
-            parameter.set_data(Tensor(weights[name]))
-
-    def _log(self, **entry):
-        if not self.group.is_first:
-            return
-        with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def _cut_log(self, step):
-        """Drop what the log tells of updates after the checkpoint; they will be made again."""
-        path = self.folder / "log.jsonl"
-        if not path.exists():
-            return
-        kept = [entry for entry in self._read_log() if entry.get("step", step + 1) <= step]
-        partial = path.with_name(f".log.partial-{os.getpid()}")
-        partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
-        os.replace(partial, path)
-
-    def _read_log(self):
-        path = self.folder / "log.jsonl"
-        entries = []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                entries.append(json.loads(line))
-            except ValueError:
-                continue  # the line that a kill cut off
-        return entries
+        paths = [self.run_folder.checkpoint("step", step) for step in steps]
+        return [path for path in paths if path.is_dir()][-self.config.average :]
