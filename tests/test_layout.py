@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,3 +54,10 @@ def test_an_upward_import_would_be_seen():
 @pytest.mark.parametrize("path", PAGES, ids=_id)
 def test_a_page_can_be_read_in_one_go(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_the_picture_of_the_house_is_the_one_its_script_draws():
+    script = PACKAGE.parent / "docs" / "figures" / "make_house.py"
+    assert subprocess.run([sys.executable, str(script), "--check"]).returncode == 0
+    drawn = (script.parent / "house.svg").read_text(encoding="utf-8")
+    assert all(f">{room}<" in drawn for room in ROOMS)

@@ -1,6 +1,6 @@
 """How much memory and communication a large decoder needs on many devices: arithmetic, no model.
 
-docs/scaling.md works one example through; ``python -m step_llm.scaling`` prints its table.
+docs/scaling.md works one example through; ``python -m step_llm.course.scaling`` prints its table.
 """
 
 from __future__ import annotations
