@@ -34,7 +34,7 @@ from step_llm.training.checkpoint import load_model, save_checkpoint
 from step_llm.training.config import TrainingConfig
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.schedule import warmup_learning_rate
-from step_llm.training.trainer import Trainer
+from step_llm.training.translation import translation_trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 MULTI30K = ROOT.parent / "shared" / "multi30k"
@@ -504,6 +504,12 @@ def test_a_folder_that_is_no_run(capfd, tmp_path):
             assert f"{folder} holds no checkpoint; expected a folder that" in error
 
 
+def test_an_empty_run_folder_is_refused(capfd, corpus):
+    """It would be the current folder."""
+    error = mistake(capfd, "train", "--corpus", corpus, "--out", "")
+    assert "the run folder's name is empty" in error
+
+
 def test_a_run_folder_that_cannot_be_made(capfd, corpus, tmp_path):
     (tmp_path / "file").write_text("not a folder", encoding="utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -779,7 +785,7 @@ def test_multi30k_from_a_mirror_to_translations(offline, capfd):
     config = TrainingConfig(
         epochs=2, batch_tokens=1024, buckets=(64,), warmup_steps=20, peak_learning_rate=5e-3
     )
-    trainer = Trainer(
+    trainer = translation_trainer(
         model, tokenizers, training, validation, validation_text, config, out, progress=False
     )
     history = trainer.fit()

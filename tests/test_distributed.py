@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from safetensors.numpy import load_file
 
+from step_llm.data.arrays import ArrayBatches
 from step_llm.training.distributed import Group, GroupError, fingerprint, join_group
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,6 +85,44 @@ def test_workers_that_do_not_fit_together():
         worker(1, [7, 8]).check_same("weights", number)
     worker(0, [0, 0]).check_same("weights", number)  # the first is right by definition
     np.testing.assert_array_equal(worker(1, [5, 6]).from_first(np.array([1, 2])), [5, 6])
+
+
+def test_weights_go_to_all_workers_by_name_in_whatever_order_each_has_them():
+    firsts = {"b": np.ones((2, 3), np.float32), "a": np.full(2, 7, np.float32)}
+    sent = []
+    first = worker(0, 0)
+    first.__dict__["_sum"] = lambda numbers: sent.append(numbers.asnumpy()) or numbers
+    first.weights_from_first(firsts)
+    own = {"a": np.zeros(2, np.float32), "b": np.zeros((2, 3), np.float32)}
+    for group, weights in ((worker(1, sent[0]), own), (Group(), firsts)):
+        found = group.weights_from_first(weights)
+        for name, value in firsts.items():
+            np.testing.assert_array_equal(found[name], value)
+
+
+def test_workers_on_other_data_weights_or_options_are_told_in_what():
+    model = nn.Dense(2, 2)
+    batches = ArrayBatches((np.arange(4.0), np.arange(4)), 2, seed=1)
+    other = ArrayBatches((np.arange(4.0), np.arange(4)), 2, seed=2)
+    told = []
+    first = worker(0, 0)
+    first.__dict__["_sum"] = lambda numbers: told.append(numbers.asnumpy()) or numbers
+    first.check_job(batches, model, "options")
+
+    def second(batches, model, options):
+        group, firsts = Group(1, 2), iter(told)
+        group.__dict__["_sum"] = lambda numbers: numbers + Tensor(next(firsts))
+        group.check_job(batches, model, options)
+
+    second(batches, model, "options")
+    for what, job in (
+        ("training data", (other, model, "options")),
+        ("weights", (batches, nn.Dense(2, 2, weight_init="zeros"), "options")),
+        ("options or a checkpoint", (batches, model, "others")),
+    ):
+        with pytest.raises(GroupError, match=f"worker 1 of 2 has {what} that worker 0 has not"):
+            second(*job)
+    Group().check_job(None, None, "alone, there is nothing to compare")
 
 
 def test_a_fingerprint_sees_one_changed_value():

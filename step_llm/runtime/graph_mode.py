@@ -6,7 +6,16 @@ from contextlib import contextmanager
 
 import mindspore as ms
 
-__all__ = ["graph_mode"]
+__all__ = ["compiled", "graph_mode"]
+
+
+def compiled(function):
+    """``ms.jit`` on MindSpore's own backend, which compiles for every device.
+
+    Without a word of it, some versions take another one on an Ascend 910A, which is deprecated
+    since 2.9.
+    """
+    return ms.jit(function, backend="ms_backend")
 
 
 @contextmanager

@@ -16,9 +16,10 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
+
+from step_llm.runtime.graph_mode import compiled
 
 __all__ = ["GradientSum", "Group", "GroupError", "fingerprint", "join_group"]
 
@@ -85,15 +86,13 @@ class Group:
         return self.sum(numbers if self.is_first else np.zeros_like(numbers))
 
     def weights_from_first(self, weights: dict) -> dict:
-        """The first worker's weights by name, in all workers, which have as many of each."""
+        """The first worker's weights by name, in all workers; the shapes are the same in all."""
         if self.size == 1:
             return weights
-        flat = self.from_first(np.concatenate([value.ravel() for value in weights.values()]))
-        ends = np.cumsum([value.size for value in weights.values()])
-        return {
-            name: part.reshape(value.shape)
-            for (name, value), part in zip(weights.items(), np.split(flat, ends[:-1]))
-        }
+        names = sorted(weights)  # a checkpoint's order is not the model's
+        flat = self.from_first(np.concatenate([weights[name].ravel() for name in names]))
+        parts = np.split(flat, np.cumsum([weights[name].size for name in names])[:-1])
+        return {name: part.reshape(weights[name].shape) for name, part in zip(names, parts)}
 
     def check_job(self, batches, model, options: str) -> None:
         """Make sure that all workers train the same model on the same data in the same way.
@@ -173,7 +172,7 @@ class Sum(nn.Cell):
         super().__init__()
         self.all_reduce = ops.AllReduce()
 
-    @ms.jit
+    @compiled
     def construct(self, numbers):
         return self.all_reduce(numbers)
 
@@ -195,7 +194,7 @@ class GradientSum(nn.Cell):
         self.gradients = gradients
         self.all_reduce = ops.AllReduce()
 
-    @ms.jit
+    @compiled
     def construct(self, numbers):
         parts = (numbers,)
         for gradient in self.gradients:

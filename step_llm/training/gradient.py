@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
 
+from step_llm.runtime.graph_mode import compiled
 from step_llm.training.precision import in_precision
 
 __all__ = ["GradientStep", "UpdateStep", "zeros_for"]
@@ -50,7 +51,7 @@ class GradientStep(nn.Cell):
             forward = in_precision(forward, model, precision)
         self.value_and_grad = ms.value_and_grad(forward, None, weights, has_aux=True)
 
-    @ms.jit
+    @compiled
     def construct(self, *tensors):
         (_, total, tokens), gradients = self.value_and_grad(*tensors)
         overflows = ops.zeros_like(tokens)
@@ -79,7 +80,7 @@ class UpdateStep(nn.Cell):
         self.gradients = gradients
         self.clip_norm = clip_norm
 
-    @ms.jit
+    @compiled
     def construct(self, learning_rate, divisor):
         gradients = ()
         for gradient in self.gradients:

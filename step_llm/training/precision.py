@@ -13,6 +13,7 @@ from mindspore import Tensor, amp, nn, ops
 
 from step_llm.nn.layer_norm import LayerNorm
 from step_llm.runtime.device import current_device, quiet
+from step_llm.runtime.graph_mode import compiled
 
 __all__ = ["PRECISIONS", "PrecisionError", "check_precision", "in_precision", "refused_operators"]
 
@@ -58,7 +59,7 @@ class _Probe(nn.Cell):
         self.name = name
         self.dtype = dtype
 
-    @ms.jit
+    @compiled
     def construct(self, x):
         x = ops.cast(x, self.dtype)
         if self.name == "MatMul":

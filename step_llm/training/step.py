@@ -8,6 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn, ops
 
+from step_llm.runtime.graph_mode import compiled
 from step_llm.training.distributed import GradientSum, Group
 from step_llm.training.gradient import GradientStep, UpdateStep, zeros_for
 from step_llm.training.objectives import ignored_label, token_objective
@@ -163,7 +164,7 @@ class _WholeUpdate(nn.Cell):
 
         self.value_and_grad = ms.value_and_grad(forward, None, optimizer.parameters, has_aux=True)
 
-    @ms.jit
+    @compiled
     def construct(self, *tensors):
         (loss, tokens), gradients = self.value_and_grad(*tensors[:-1])
         gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
@@ -205,7 +206,7 @@ class _Sums(nn.Cell):
         self.model = model
         self.objective = objective
 
-    @ms.jit
+    @compiled
     def construct(self, *tensors):
         return self.objective(self.model, tensors, 0.0)
 
