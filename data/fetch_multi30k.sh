@@ -121,7 +121,7 @@ one_try() { # ADDRESS PART HOST
 # silent (so is the host for now), restart (what is there cannot be continued) or no.
 judge() { # HOST PART
   local log answer
-  log=$(tr -cd '[:print:]\n' <"$tmp/log" || true)
+  log=$(tr -cd '\n -~' <"$tmp/log" || true)
   answer=${log##*awaiting response... } answer=${answer%%$'\n'*} verdict=no
   [ "$status" != 143 ] || log="$log timed out"
   case $status:$log in
