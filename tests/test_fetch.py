@@ -419,6 +419,58 @@ def test_lock_of_a_killed_run_is_taken_over(serve, fetch):
     assert_whole(fetch(sources=[serve().url]), fetch.out)
 
 
+@pytest.mark.parametrize("pid", [None, ""])
+def test_lock_that_names_no_run_is_taken_over(serve, fetch, pid):
+    """As a run leaves it that was killed, or stood on a full disk, before it wrote its number."""
+    partial = fetch.out / ".partial"
+    (partial / "lock").mkdir(parents=True)
+    if pid is not None:
+        (partial / "lock" / "pid").write_text(pid)
+    (partial / "train.de.gz.part").write_bytes(RAW["train.de.gz"][:3000])
+    source = serve()
+    assert_whole(fetch(sources=[source.url]), fetch.out)
+    assert source.requests[0] == ("/train.de.gz", "bytes=3000-")
+
+
+def test_second_run_takes_away_what_the_first_one_left(serve, fetch):
+    """The first is killed while it downloads; the second, at work all the time, ends well."""
+    asked, second_is_there = threading.Event(), threading.Event()
+
+    def behave(path, handler):
+        if len(source.requests) > 1:
+            second_is_there.set()
+            time.sleep(0.05)
+            return False
+        source.serve(handler, keep=3000)
+        handler.wfile.flush()
+        asked.set()
+        source.closing.wait(10)
+        return True
+
+    source = serve(behave=behave)
+    first = fetch(sources=[source.url], timeout=20, start=True)
+    assert asked.wait(10)
+    second = fetch(sources=[source.url], start=True)
+    assert second_is_there.wait(10)
+    assert len(list((fetch.out / ".partial").glob("run.*"))) == 2
+    first.kill()
+    first.wait()
+    stdout, stderr = second.communicate(timeout=30)
+    finished = subprocess.CompletedProcess(second.args, second.returncode, stdout, stderr)
+    assert_whole(finished, fetch.out)
+    source.closing.set()  # and with it the download of the first, which outlives it
+    first.communicate()
+
+
+def test_linked_part_is_not_written_through(serve, fetch, tmp_path):
+    (tmp_path / "precious").write_bytes(b"keep me")
+    partial = fetch.out / ".partial"
+    partial.mkdir(parents=True)
+    (partial / "train.de.gz.part").symlink_to(tmp_path / "precious")
+    assert_whole(fetch(sources=[serve().url]), fetch.out)
+    assert (tmp_path / "precious").read_bytes() == b"keep me"
+
+
 # -------------------------------------------------------------------------------------- bad answers
 
 
@@ -479,6 +531,18 @@ def test_busy_server_is_tried_again(serve, fetch):
 def test_what_was_unpacked_on_the_way_is_accepted(serve, fetch):
     source = serve({f"{original_name(file)}.gz": text for file, text in TEXTS.items()})
     assert_whole(fetch(sources=[source.url]), fetch.out)
+
+
+def test_answer_is_never_an_order_to_the_terminal(serve, fetch):
+    def behave(path, handler):
+        handler.wfile.write(b"HTTP/1.1 404 a\x1b[2J\tb\x07\r\nContent-Length: 0\r\n\r\n")
+        return True
+
+    source = serve(behave=behave)
+    result = fetch(sources=[source.url])
+    assert result.returncode == 1
+    assert f"{source.url}: HTTP 404" in result.stderr
+    assert all(character.isprintable() for character in result.stderr.replace("\n", ""))
 
 
 # ------------------------------------------------------------------------------------------ silence
@@ -807,6 +871,17 @@ def test_archives_as_public_sources(serve, fetch):
     assert [path for path, _ in source.requests] == ["/x/training.tar.gz", "/x/validation.tar.gz"]
 
 
+def test_archives_at_a_mirror_by_address(serve, fetch):
+    plain = {file: TEXTS[file] for file in ("test.de", "test.en")}
+    archives = {"training.tar.gz": archive("train"), "validation.tar.gz": archive("val")}
+    mirror = serve(plain | archives)
+    assert_whole(fetch("--mirror", mirror.url), fetch.out)
+    assert [path for path, _ in mirror.requests if path.endswith(".tar.gz")] == [
+        "/training.tar.gz",
+        "/validation.tar.gz",
+    ]
+
+
 def test_archive_with_one_language_different(serve, fetch):
     texts = TEXTS | {"val.de": b"another preparation\n"}
     archives = serve({"validation.tar.gz": archive("val", texts)})
@@ -1053,6 +1128,32 @@ def test_no_space(serve, fetch, tmp_path):
         assert "cannot write" in result.stderr
         assert "is the disk full?" in result.stderr
         assert not any((fetch.out / file).exists() for file in FILES)
+
+
+def test_beside_its_checksums_in_a_folder_that_is_only_read(tmp_path):
+    """As in an installed package: neither is written there, nor is the place of it known."""
+    folder = tmp_path / "site packages" / "x"
+    folder.mkdir(parents=True)
+    for name in ("fetch_multi30k.sh", "multi30k.sha256"):
+        shutil.copyfile(SCRIPT.parent / name, folder / name)  # not executable either
+    listing = "".join(f"{hashlib.sha256(TEXTS[f]).hexdigest()}  {f}\n" for f in FILES)
+    (folder / "multi30k.sha256").write_text(listing)
+    for file, text in TEXTS.items():
+        (tmp_path / file).write_bytes(text)
+    folder.chmod(0o555)
+    before = {path.name: path.stat().st_mtime_ns for path in [folder, *folder.iterdir()]}
+    command = ["bash", folder / "fetch_multi30k.sh", "--out", "out", "--mirror", "."]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=30)
+    assert_whole(result, tmp_path / "out")
+    after = {path.name: path.stat().st_mtime_ns for path in [folder, *folder.iterdir()]}
+    folder.chmod(0o755)
+    assert before == after
+
+
+def test_empty_folder_stays_where_nothing_could_be_fetched(fetch):
+    fetch.out.mkdir(parents=True)
+    assert fetch().returncode == 1
+    assert list(fetch.out.iterdir()) == []
 
 
 @pytest.fixture
