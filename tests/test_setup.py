@@ -402,8 +402,31 @@ def test_image_end_to_end(machine: Machine, tmp_path: Path) -> None:
     assert "(rebuild: its Python no longer runs)" in machine.plan()
 
 
-def kill_while_pip_waits(machine: Machine) -> None:
-    """Kill set-up while pip waits for an index that accepts the connection and never answers."""
+@pytest.mark.slow
+def test_a_moved_or_terminated_environment_is_built_again(machine: Machine, tmp_path: Path) -> None:
+    image = make_image(tmp_path / "image")
+    (machine.tree / "requirements.txt").write_text("mindspore>=2.7.0,<2.11\nnumpy>=1.23.5,<2\n")
+    (machine.tree / "requirements-dev.txt").write_text("# nothing\n")
+    result = machine.setup(PYTHON=str(image))
+    assert result.returncode == 0, result.stdout
+    # The environment stands for the interpreter it was made from.
+    inside = str(machine.tree / ".venv" / "bin" / "python")
+    assert line_of(machine.plan(PYTHON=inside), "python").startswith(f"python:       {image} ")
+    assert machine.setup(PYTHON=inside).stdout == ""
+
+    tree = machine.tree
+    machine.tree = tree.rename(tmp_path / "moved tree")
+    assert "(rebuild: it was made for another folder)" in machine.plan(PYTHON=str(image))
+    machine.tree = machine.tree.rename(tree)
+    assert "(keep)" in machine.plan(PYTHON=str(image))
+
+    (machine.tree / "requirements-dev.txt").write_text("step-llm-no-such-package>=1,<2\n")
+    kill_while_pip_waits(machine, signal.SIGTERM)
+    assert "(rebuild: its set-up was interrupted)" in machine.plan(PYTHON=str(image))
+
+
+def kill_while_pip_waits(machine: Machine, how: int = signal.SIGKILL) -> None:
+    """End set-up while pip waits for an index that accepts the connection and never answers."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -427,7 +450,7 @@ def kill_while_pip_waits(machine: Machine) -> None:
             time.sleep(0.2)
             assert process.poll() is None
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, how)
             process.wait()
 
 
