@@ -507,7 +507,7 @@ def test_a_folder_that_is_no_run(capfd, tmp_path):
 def test_an_empty_run_folder_is_refused(capfd, corpus):
     """It would be the current folder."""
     error = mistake(capfd, "train", "--corpus", corpus, "--out", "")
-    assert "the run folder's name is empty" in error
+    assert "--out: expected a name, not an empty one" in error
 
 
 def test_a_run_folder_that_cannot_be_made(capfd, corpus, tmp_path):

@@ -97,5 +97,5 @@ def _trainer(job, folder, group, say):
     say(validation.report)
     return translation_trainer(
         job.model, job.tokenizers, training, validation, job.validation_text, job.config, folder,
-        job.notes, group=group,
+        notes=job.notes, group=group,
     )  # fmt: skip
