@@ -9,7 +9,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 
-from step_llm.runtime.device import current_device, use_device
+from step_llm.runtime.device import use_device
 
 __all__ = ["about", "is_quick", "run_folder"]
 
@@ -23,18 +23,8 @@ def about() -> None:
     print(f"Python {platform.python_version()}")
     print(f"MindSpore {ms.__version__}")
     print(f"NumPy {np.__version__}")
-    print(f"device: {use_device(prepare=_run_at_once).name}, CPU cores: {cores}")
+    print(f"device: {use_device().name}, CPU cores: {cores}")
     print(f"mode: {'quick' if is_quick() else 'full'}")
-
-
-def _run_at_once():
-    """On the CPU, run each operator outside of a graph at once; has to be said before the first.
-
-    MindSpore's threads hand an operator on to each other, and wait by spinning: the pass of a
-    small model takes 16 times as much of the processor's time with them as without.
-    """
-    if current_device() == "CPU":
-        ms.runtime.launch_blocking()
 
 
 def is_quick() -> bool:
