@@ -20,16 +20,11 @@ def about() -> None:
 
     The device is chosen here, before the lesson computes anything; see ``device.use_device``.
     """
-    device = use_device().name
-    if device == "CPU":
-        # MindSpore's threads hand each operator on, and wait by spinning. Without them the pass
-        # of a small model outside of a graph takes a sixteenth of the processor's time.
-        ms.runtime.launch_blocking()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"Python {platform.python_version()}")
     print(f"MindSpore {ms.__version__}")
     print(f"NumPy {np.__version__}")
-    print(f"device: {device}, CPU cores: {cores}")
+    print(f"device: {use_device().name}, CPU cores: {cores}")
     print(f"mode: {'quick' if is_quick() else 'full'}")
 
 
