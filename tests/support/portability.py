@@ -44,6 +44,7 @@ _GRADIENT_OF = {
     "DropoutGrad": "Dropout",
     "GatherDGradV2": "GatherD",
     "GeLUGrad": "GeLU",
+    "LayerNormGrad": "LayerNorm",
     "LogSoftmaxGrad": "LogSoftmax",
     "ReluGrad": "ReLU",
     "RsqrtGrad": "Rsqrt",
