@@ -28,7 +28,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     # One product of two axes: with three, MindSpore 2.10 multiplies row by row on the CPU.
     y = ops.MatMul(transpose_b=True)(x.reshape((-1, shape[-1])), weight)
     if bias is not None:
-        y = ops.bias_add(y, bias)
+        y = ops.bias_add(y, ops.cast(bias, y.dtype))  # half, where training makes y so
     return y.reshape((*shape[:-1], weight.shape[0]))
 
 
