@@ -23,7 +23,7 @@ from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.transformer import Transformer
 from step_llm.models.vit import ViT, ViTConfig
 from step_llm.nn.attention import scaled_dot_product_attention
-from step_llm.nn.layer_norm import layer_norm
+from step_llm.nn.layer_norm import LayerNorm
 from step_llm.runtime.device import current_device
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training import precision
@@ -113,10 +113,12 @@ def test_masked_attention_in_float16_is_finite_and_right():
 def test_layer_norm_and_loss_in_float16_are_computed_in_float32():
     rng = np.random.default_rng(1)
     x = (300 * rng.normal(size=(3, 16))).astype(np.float16)  # squares beyond float16
-    gamma, beta = (Tensor(rng.normal(size=16).astype(np.float32)) for _ in range(2))
-    found = layer_norm(Tensor(x), gamma, beta)
+    norm = LayerNorm(16)
+    for weight in norm.get_parameters():
+        weight.set_data(Tensor(rng.normal(size=16).astype(np.float32)))
+    found = norm(Tensor(x))
     assert found.dtype == ms.float16
-    expected = layer_norm(Tensor(x.astype(np.float32)), gamma, beta)
+    expected = norm(Tensor(x.astype(np.float32)))
     np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=5e-3)
 
     logits = rng.normal(size=(2, 3, 9)).astype(np.float16)
