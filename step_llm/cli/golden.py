@@ -109,8 +109,9 @@ class Stacks(nn.Cell):
 
     def __init__(self, config):
         super().__init__()
-        self.encoder = Encoder(config.num_encoder_layers, **config.layer_sizes)
-        self.decoder = Decoder(config.num_decoder_layers, **config.layer_sizes)
+        sizes = config.layer_sizes
+        self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_encoder_layers)])
+        self.decoder = Decoder([DecoderLayer(**sizes) for _ in range(config.num_decoder_layers)])
 
     def construct(self, source, target, _, self_mask, source_mask):
         memory, _, _ = self.encoder(source, source_mask)

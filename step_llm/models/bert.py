@@ -14,7 +14,7 @@ from step_llm.models.config import Config
 from step_llm.nn._checks import check_shape
 from step_llm.nn.activations import ACTIVATIONS, tanh
 from step_llm.nn.embedding import Embedding
-from step_llm.nn.encoder import Encoder
+from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.forms import device_form
 from step_llm.nn.initial import NormalWeights, constant
 from step_llm.nn.layer_norm import LayerNorm
@@ -100,7 +100,8 @@ class Bert(nn.Cell):
         self.segments = Embedding(config.num_segments, config.d_model, False, initial)
         self.embedding_norm = LayerNorm(config.d_model, config.norm_epsilon)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.encoder = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        sizes = {**config.layer_sizes, "initial": initial}
+        self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.pooler = None
         if has_pooler:
             self.pooler = Linear(config.d_model, config.d_model, initial=initial)

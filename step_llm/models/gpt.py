@@ -12,7 +12,7 @@ from mindspore import nn
 
 from step_llm.models.config import Config
 from step_llm.nn.embedding import Embedding, OutputProjection
-from step_llm.nn.encoder import Encoder
+from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.initial import NormalWeights
 from step_llm.nn.masks import causal_mask, seen_mask
 from step_llm.nn.positions import LearnedPositions
@@ -85,7 +85,8 @@ class GPT(nn.Cell):
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.positions = LearnedPositions(config.max_length, config.d_model, initial)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.layers = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        sizes = {**config.layer_sizes, "initial": initial}
+        self.layers = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.output_projection = OutputProjection()
 
     def construct(self, ids):

@@ -8,9 +8,9 @@ from __future__ import annotations
 from mindspore import nn
 
 from step_llm.models.config import TransformerConfig
-from step_llm.nn.decoder import Decoder
+from step_llm.nn.decoder import Decoder, DecoderLayer
 from step_llm.nn.embedding import Embedding, OutputProjection
-from step_llm.nn.encoder import Encoder
+from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.initial import XavierWeights
 from step_llm.nn.masks import causal_mask, combine_masks, padding_mask, seen_mask
 from step_llm.nn.positions import LearnedPositions, SinusoidalPositions
@@ -60,8 +60,8 @@ class Transformer(nn.Cell):
         self.target_positions = _positions(config, initial)
         self.dropout = nn.Dropout(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
-        self.encoder = Encoder(config.num_encoder_layers, **sizes)
-        self.decoder = Decoder(config.num_decoder_layers, **sizes)
+        self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_encoder_layers)])
+        self.decoder = Decoder([DecoderLayer(**sizes) for _ in range(config.num_decoder_layers)])
         self.output_projection = OutputProjection()
 
     def construct(self, source, target):

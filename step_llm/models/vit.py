@@ -12,7 +12,7 @@ from mindspore import Parameter, nn, ops
 
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_shape
-from step_llm.nn.encoder import Encoder
+from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.initial import InitialWeights, NormalWeights
 from step_llm.nn.linear import Linear
 from step_llm.nn.positions import LearnedPositions
@@ -138,7 +138,8 @@ class ViT(nn.Cell):
         )
         self.positions = LearnedPositions(config.num_patches + 1, config.d_model, initial)
         self.dropout = nn.Dropout(p=config.dropout)
-        self.encoder = Encoder(config.num_layers, **config.layer_sizes, initial=initial)
+        sizes = {**config.layer_sizes, "initial": initial}
+        self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.classifier = Linear(config.d_model, config.num_classes, initial=initial)
 
     def construct(self, images):

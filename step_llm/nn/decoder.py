@@ -5,13 +5,14 @@ Letters: B batch, T target length, S source length, H heads, D model width, Dk h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mindspore import nn
 
 from step_llm.nn.attention import MultiHeadAttention
 from step_llm.nn.cache import write
 from step_llm.nn.feed_forward import FeedForward
 from step_llm.nn.initial import InitialWeights, XavierWeights
-from step_llm.nn.layer_norm import LayerNorm
 from step_llm.nn.residual import Residual
 
 __all__ = ["Decoder", "DecoderLayer"]
@@ -80,8 +81,7 @@ class Decoder(nn.Cell):
     """A stack of decoder layers (with a LayerNorm at the end if they are pre-norm).
 
     Args:
-        num_layers: how many.
-        d_model … initial: of each layer, see ``EncoderLayer``.
+        layers: at least one, each with weights of its own.
 
     Shapes: as ``DecoderLayer``; returns the output, and two lists with each layer's cross-attention
     weights, and with each layer's keys and values: a cache. With a cache, ``memory`` is what
@@ -90,24 +90,10 @@ class Decoder(nn.Cell):
     Source: Vaswani et al. 2017, section 3.1.
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        d_model: int,
-        num_heads: int,
-        d_ff: int,
-        dropout: float = 0.1,
-        norm: str = "post",
-        activation: str = "relu",
-        norm_epsilon: float = 1e-5,
-        num_kv_heads: int | None = None,
-        initial: InitialWeights | None = None,
-    ):
+    def __init__(self, layers: Sequence[DecoderLayer]):
         super().__init__()
-        initial = initial or XavierWeights()
-        sizes = (d_model, num_heads, d_ff, dropout, norm, activation, norm_epsilon, num_kv_heads)
-        self.layers = nn.CellList([DecoderLayer(*sizes, initial) for _ in range(num_layers)])
-        self.final_norm = LayerNorm(d_model, norm_epsilon) if norm == "pre" else nn.Identity()
+        self.layers = nn.CellList(layers)
+        self.final_norm = layers[-1].feed_forward_residual.final_norm()
 
     def construct(
         self, x, memory, self_mask=None, memory_mask=None, rotation=None, cache=None, position=None

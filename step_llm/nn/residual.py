@@ -42,6 +42,10 @@ class Residual(nn.Cell):
     def construct(self, x, output):
         return self.after(x, output)
 
+    def final_norm(self):
+        """What ends a stack of layers: in pre-norm nothing has normalised their sum yet."""
+        return LayerNorm(self.norm.d_model, self.norm.epsilon) if self.is_pre else nn.Identity()
+
     def before(self, x):
         return self.norm(x) if self.is_pre else x
 
