@@ -16,6 +16,7 @@ from step_llm.nn.decoder import Decoder, DecoderLayer
 from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.masks import combine_masks
 from step_llm.runtime.files import shipped
+from step_llm.runtime.graph_mode import compiled
 from step_llm.training.loss import label_smoothed_cross_entropy
 
 __all__ = ["CASES", "GOLDEN", "MODES", "TOLERANCE", "measure", "read"]
@@ -153,7 +154,7 @@ class Measured(nn.Cell):
 
 
 class CompiledMeasured(Measured):
-    @ms.jit
+    @compiled
     def construct(self, cotangent, one, two, three, mask, other_mask):
         measure = ms.value_and_grad(self.total, self.positions, self.weights, has_aux=True)
         return measure(cotangent, one, two, three, mask, other_mask)

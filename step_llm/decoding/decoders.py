@@ -12,13 +12,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, mutable, nn, ops
 
 from step_llm.data.vocabulary import BOS_ID
 from step_llm.nn.cache import empty_cache, reorder, with_room
-from step_llm.runtime.graph_mode import graph_mode
+from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = [
     "FIRST_ROOM", "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "StepDecoder",
@@ -122,7 +121,7 @@ class _Start(nn.Cell):
         self.encode = model.encode
         self.project_memory = model.decoder.project_memory
 
-    @ms.jit
+    @compiled
     def construct(self, source, rows):
         memory, mask, _ = self.encode(source)
         return reorder(self.project_memory(memory), rows), ops.gather(mask, rows, 0)
@@ -137,7 +136,7 @@ class _Step(nn.Cell):
         self.decode = model.decoder.construct
         self.project = model.project
 
-    @ms.jit
+    @compiled
     def construct(self, tokens, position, parents, memory, memory_mask, cache):
         cache = reorder(cache, parents)
         room = cache[0][0].shape[2]
@@ -226,7 +225,7 @@ class _RecurrentStart(nn.Cell):
         self.encode = model.encode
         self.first_states = model.start
 
-    @ms.jit
+    @compiled
     def construct(self, source, rows):
         memory, mask, _ = self.encode(source)
         memory = (
@@ -245,7 +244,7 @@ class _RecurrentStep(nn.Cell):
         self.step = model.step
         self.project = model.project
 
-    @ms.jit
+    @compiled
     def construct(self, tokens, parents, memory, mask, states):
         if parents is not None:
             kept = ()

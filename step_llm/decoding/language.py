@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from step_llm.decoding.decoders import FIRST_ROOM, CacheState, as_input, without_dropout
 from step_llm.nn.cache import reorder, with_room
-from step_llm.runtime.graph_mode import graph_mode
+from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = ["CachedGPT", "PlainGPT", "PrefixModel"]
 
@@ -90,7 +89,7 @@ class _Step(nn.Cell):
         self.decode = model.layers.construct
         self.project = model.project
 
-    @ms.jit
+    @compiled
     def construct(self, tokens, position, parents, cache):
         cache = reorder(cache, parents)
         x, mask = self.place(tokens, position, cache[0][0].shape[2])
