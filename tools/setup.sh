@@ -218,16 +218,16 @@ trap 'exit 130' INT TERM HUP
 export PIP_RETRIES=${PIP_RETRIES:-10}
 pip config list | grep timeout >/dev/null || export PIP_DEFAULT_TIMEOUT=120
 pip install --quiet 'pip>=24' || warn "pip could not be brought up to date; going on with the one that is there."
-
 site=$VENV/lib/python$P_VERSION/site-packages
 if [ "$PROFILE" = golden ]; then
-    # The golden values need no GPU, and PyTorch with CUDA is several gigabytes: pip is first asked what it would
-    # take. Of two builds of one version it prefers that marked +cpu; PyTorch's own index has one.
-    set -- ${TORCH_PIP_FLAGS:---extra-index-url https://download.pytorch.org/whl/cpu} "$(requirement torch)" 'numpy<2'
-    pip install --quiet --dry-run --ignore-installed --report "$VENV/step_llm-torch.json" "$@"
-    if grep -qiE '"name": "(nvidia|cuda|triton)' "$VENV/step_llm-torch.json"; then
-        die "pip install $* offers no CPU build. To name a source: make … TORCH_PIP_FLAGS='--index-url https://…'"
-    fi
+    # No GPU is needed, and PyTorch with CUDA is several gigabytes: pip is asked what it would take, from its usual
+    # source first, then from PyTorch's own index of CPU builds, which not every network reaches.
+    for flags in "${TORCH_PIP_FLAGS:-}" "${TORCH_PIP_FLAGS:---index-url https://download.pytorch.org/whl/cpu}" none; do
+        [ "$flags" != none ] || die "There is no CPU build. Name a source: make … TORCH_PIP_FLAGS='--index-url https://…'"
+        set -- $flags "$(requirement torch)" 'numpy<2'
+        pip install --quiet --dry-run --ignore-installed --report "$VENV/step_llm-torch.json" "$@" &&
+            ! grep -qiE '"name": "(nvidia|cuda|triton)' "$VENV/step_llm-torch.json" && break
+    done
     pip install --quiet "$@"
 else # a path file makes step_llm importable without fetching a build backend
     say "$ROOT" >"$site/step_llm-source.pth"
