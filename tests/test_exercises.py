@@ -51,7 +51,7 @@ NAMED = [
 def _sources(folder):
     """Lesson number to the code of its notebook."""
     return {
-        path.name[:2].lstrip("0") or "0": "\n".join(
+        path.name.split("_")[0].lstrip("0") or "0": "\n".join(
             cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"
         )
         for path in folder.glob("*.ipynb")
@@ -108,6 +108,32 @@ def test_code_that_raises_is_wrong_and_says_what_was_raised(number):
 
 
 @pytest.mark.parametrize("number", exercises.numbers())
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: (Tensor(np.ones((2, 3))), Tensor(np.ones(4))),
+        lambda: [[1.0, 2.0], [3.0]],
+        lambda: [1, 2],
+        lambda: zip([1, 2], [3, 4]),
+        lambda: {"a": 1},
+        lambda: (),
+    ],
+    ids=["pair", "ragged", "list", "zip", "dict", "nothing"],
+)
+def test_no_kind_of_answer_is_a_crash(number, value):
+    for answer in (lambda *a, **o: value(), value()):
+        status, message = exercises.result(number, *[answer] * len(RIGHT[number]))
+        assert status == "wrong", message
+        assert message
+
+
+def test_lists_and_zips_of_numbers_are_arrays():
+    answer = exercises.judge.as_array(zip([1, 2], [3.0, 4.0]))
+    assert answer.tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    assert exercises.judge.as_array([Tensor(np.ones(2)), [0, 1]]).shape == (2, 2)
+
+
+@pytest.mark.parametrize("number", exercises.numbers())
 def test_lesson_and_solution_ask_the_same(number):
     lesson = number.split(".")[0]
     for folder in (ROOT / "notebooks", ROOT / "notebooks" / "solutions"):
@@ -128,10 +154,10 @@ def test_a_lesson_is_checked_by_one_file_that_is_read_when_asked_for(monkeypatch
     assert exercises.numbers()[-1] == "77.1"
 
 
-def test_every_lesson_has_three_to_five_exercises():
+def test_every_lesson_has_three_to_eight_exercises():
     for lesson in _sources(ROOT / "notebooks"):
         asked = [n for n in exercises.numbers() if n.split(".")[0] == lesson]
-        assert 3 <= len(asked) <= 5
+        assert 3 <= len(asked) <= 8
         assert all(len(WRONG[number]) >= 2 for number in asked)
 
 

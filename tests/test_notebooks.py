@@ -120,7 +120,7 @@ def test_a_lesson_has_what_every_lesson_has(path):
     notebook = read(path)
     text = prose(notebook)
     first = notebook.cells[0].source
-    assert re.match(r"# \d+\. \S", first)
+    assert re.match(r"# \d+b?\. \S", first)
     assert re.search(r"\bminutes?\b", first)
     assert re.search(r"\d GiB|MiB", first)
     assert "course.about()" in "\n".join(cell.source for cell in code(notebook)[:3])

@@ -52,14 +52,19 @@ def result(number: str, *answer) -> tuple[str, str]:
 
 def numbers() -> list[str]:
     """The numbers of all exercises, in the order of the lessons."""
-    lessons = sorted(_lessons(), key=int)
+    lessons = sorted(_lessons(), key=_order)
     return [f"{n}.{place}" for n in lessons for place in sorted(_exercises(n), key=int)]
 
 
 def _lessons():
-    """Lesson number to the name of its module here: "2" to "lesson_02"."""
+    """Lesson number to the name of its module here: "2" to "lesson_02", "5b" to "lesson_05b"."""
     modules = (module.name for module in iter_modules(__path__))
-    return {str(int(name[7:])): name for name in modules if name.startswith("lesson_")}
+    return {name[7:].lstrip("0") or "0": name for name in modules if name.startswith("lesson_")}
+
+
+def _order(lesson):
+    """Lesson 5b stands between 5 and 6."""
+    return int(lesson.rstrip("b")), lesson
 
 
 def _exercises(lesson):

@@ -66,13 +66,20 @@ def _wait_for(value):
 
 
 def as_array(value, name="the answer"):
-    """A Tensor, a number or nested lists as a NumPy array."""
-    try:
-        array = value.asnumpy() if isinstance(value, Tensor) else np.asarray(value)
-    except ValueError:  # Several things of different shapes.
-        raise Wrong(
-            f"{name} is a {type(value).__name__} of {len(value)} things; expected one Tensor"
-        ) from None
+    """A Tensor, a number, or lists and zips of them, as a NumPy array."""
+    if isinstance(value, Iterator):
+        value = list(value)
+    if isinstance(value, (tuple, list)):
+        parts = [as_array(given(part), f"part {n} of {name}") for n, part in enumerate(value, 1)]
+        shapes = [part.shape for part in parts]
+        if len(set(shapes)) > 1:
+            listed = ", ".join(map(str, shapes[:4])) + (", …" if len(shapes) > 4 else "")
+            raise Wrong(
+                f"{name} is a {type(value).__name__} of {len(parts)} things of shapes {listed}; "
+                "expected one Tensor or array"
+            )
+        value = np.stack(parts) if parts else np.zeros(0)
+    array = value.asnumpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise Wrong(f"{name} is {type(value).__name__}; expected numbers or a Tensor")
     return array

@@ -20,7 +20,7 @@ def exercise_1(pair):
     for first, second in (([11, 12, 13], [21, 22]), ([11], [21, 22, 23])):
         answer = call(pair, list(first), list(second), 1, 2)
         parts = expect_parts(answer, 2, "return two lists: the ids, and the segments")
-        ids, segments = (list(map(int, as_array(part))) for part in parts)
+        ids, segments = (as_array(part).tolist() for part in parts)
         whole = [1, *first, 2, *second, 2]
         begin = len(first) + 2
         if ids != whole:
