@@ -14,16 +14,17 @@ from mindspore import Tensor, mint, nn, ops
 from step_llm.nn import forms
 from step_llm.nn.activations import tanh
 from step_llm.nn.attention import merge_heads, scaled_dot_product_attention, split_heads
+from step_llm.nn.cache import write
 from step_llm.nn.forms import ascend, cpu, device_form, gpu
 from step_llm.nn.layer_norm import LayerNorm, layer_norm
 from step_llm.nn.linear import Linear, linear
 from step_llm.runtime.device import current_device
 
 FORMS = {"Ascend": ascend.FORMS, "GPU": gpu.FORMS, "CPU": cpu.FORMS}
-TEXTBOOK = {
-    f.__name__: f
-    for f in (linear, layer_norm, scaled_dot_product_attention, split_heads, merge_heads, tanh)
-}
+_TEXTBOOK = (
+    linear, layer_norm, scaled_dot_product_attention, split_heads, merge_heads, tanh, write,
+)  # fmt: skip
+TEXTBOOK = {function.__name__: function for function in _TEXTBOOK}
 
 
 def random(seed, *shape):
@@ -42,6 +43,10 @@ def inputs_of(name, sizes, seed):
         return [random(seed, batch, length, heads * width)], [heads]
     if name == "merge_heads":
         return [random(seed, batch, heads, length, width)], []
+    if name == "write":
+        cached, new = random(seed, batch, heads, sources, width), random(1, batch, heads, 1, width)
+        places = np.random.default_rng(seed).integers(0, sources, [(1,), (batch,)][seed % 2])
+        return [cached, new], [Tensor(places.astype(np.int32))]
     if name == "tanh":
         return [random(seed, batch, length, width) * 2], []
     query = random(seed, batch, heads, length, width)

@@ -12,6 +12,7 @@ from mindspore import nn
 from step_llm.nn.attention import MultiHeadAttention
 from step_llm.nn.cache import write
 from step_llm.nn.feed_forward import FeedForward
+from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.residual import Residual
 
@@ -53,6 +54,7 @@ class DecoderLayer(nn.Cell):
         self.self_residual = Residual(d_model, dropout, norm, norm_epsilon)
         self.cross_residual = Residual(d_model, dropout, norm, norm_epsilon)
         self.feed_forward_residual = Residual(d_model, dropout, norm, norm_epsilon)
+        self.write = device_form(write)
 
     def construct(
         self, x, memory, self_mask=None, memory_mask=None, rotation=None, cache=None, position=None
@@ -62,7 +64,8 @@ class DecoderLayer(nn.Cell):
         if cache is None:
             memory = self.project_memory(memory)
         else:
-            keys, values = write(cache[0], keys, position), write(cache[1], values, position)
+            keys = self.write(cache[0], keys, position)
+            values = self.write(cache[1], values, position)
         h, self_weights = self.self_attention.attend(h, keys, values, self_mask, rotation)
         x = self.self_residual.after(x, h)
         h = self.cross_residual.before(x)

@@ -73,5 +73,17 @@ def tanh(x):
     return 2.0 * ops.sigmoid(2.0 * x) - 1.0
 
 
-_ALL = (layer_norm, scaled_dot_product_attention, split_heads, merge_heads, tanh)
+def write(cached, new, position):
+    """Scattered into a copy, not chosen place by place. Eight tensors, as in a step of `tiny`: of
+    64 rows and room 32, 2.7 ms against 9.5; of 320 rows, 25 against 48."""
+    batch, num_heads, _, d_head = new.shape
+    shape = (batch, num_heads, 1)
+    row = ops.broadcast_to(ops.arange(batch).reshape((batch, 1, 1)), shape)
+    head = ops.broadcast_to(ops.arange(num_heads).reshape((1, num_heads, 1)), shape)
+    place = ops.broadcast_to(position.reshape((-1, 1, 1)), shape)
+    indices = ops.cat([ops.cast(index, mstype.int32) for index in (row, head, place)], -1)
+    return ops.TensorScatterUpdate()(cached, indices, new.reshape((batch, num_heads, d_head)))
+
+
+_ALL = (layer_norm, scaled_dot_product_attention, split_heads, merge_heads, tanh, write)
 FORMS = {form.__name__: form for form in _ALL}
