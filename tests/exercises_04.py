@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import ops
+from mindspore import nn, ops
+
+from step_llm import FeedForward, MultiHeadAttention, combine_masks
 
 
 def silent(x, weight, bias):
@@ -73,31 +75,104 @@ def masked_layer_norm(x, mask, epsilon=1e-5):
     return y * mask[:, :, None]
 
 
-def pre_norm(layer, x, mask):
-    h = layer.attention_residual.norm(x)
-    x = x + layer.self_attention(h, h, h, mask)
-    return x + layer.feed_forward(layer.feed_forward_residual.norm(x))
+class PostNorm(nn.Cell):
+    def __init__(self, attention, feed_forward, d_model):
+        super().__init__()
+        self.attention = attention
+        self.feed_forward = feed_forward
+        self.attention_norm = nn.LayerNorm((d_model,), epsilon=1e-5)
+        self.feed_forward_norm = nn.LayerNorm((d_model,), epsilon=1e-5)
+
+    def construct(self, x, mask):
+        x = self.attention_norm(x + self.attention(x, x, x, mask))
+        return self.feed_forward_norm(x + self.feed_forward(x))
 
 
-def post_norm(layer, x, mask):
-    x = layer.attention_residual.norm(x + layer.self_attention(x, x, x, mask))
-    return layer.feed_forward_residual.norm(x + layer.feed_forward(x))
+class PreNorm(PostNorm):
+    def construct(self, x, mask):
+        h = self.attention_norm(x)
+        x = x + self.attention(h, h, h, mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-def pre_norm_residual_from_norm(layer, x, mask):
-    x = layer.attention_residual.norm(x)
-    x = x + layer.self_attention(x, x, x, mask)
-    x = layer.feed_forward_residual.norm(x)
-    return x + layer.feed_forward(x)
+class NormOfTheOutput(PostNorm):
+    def construct(self, x, mask):
+        x = x + self.attention_norm(self.attention(x, x, x, mask))
+        return x + self.feed_forward_norm(self.feed_forward(x))
 
 
-def pre_norm_query_alone(layer, x, mask):
-    x = x + layer.self_attention(layer.attention_residual.norm(x), x, x, mask)
-    return x + layer.feed_forward(layer.feed_forward_residual.norm(x))
+class PostNormWithoutSums(PostNorm):
+    def construct(self, x, mask):
+        x = self.attention_norm(self.attention(x, x, x, mask))
+        return self.feed_forward_norm(self.feed_forward(x))
 
 
-def pre_norm_without_mask(layer, x, mask):
-    return pre_norm(layer, x, None)
+class PostNormWithoutMask(PostNorm):
+    def construct(self, x, mask):
+        return super().construct(x, None)
+
+
+class PostNormWithOneNorm(PostNorm):
+    def __init__(self, attention, feed_forward, d_model):
+        super().__init__(attention, feed_forward, d_model)
+        self.feed_forward_norm = self.attention_norm
+
+
+class PostNormOfOneSubLayer(PostNorm):
+    def construct(self, x, mask):
+        return self.attention_norm(x + self.attention(x, x, x, mask))
+
+
+class Layer(nn.Cell):
+    """The decoder layer of the lesson."""
+
+    def __init__(self, d_model, num_heads, d_ff, dropout):
+        super().__init__()
+        self.self_attention = MultiHeadAttention(d_model, num_heads)
+        self.cross_attention = MultiHeadAttention(d_model, num_heads)
+        self.feed_forward = FeedForward(d_model, d_ff)
+        self.self_norm = nn.LayerNorm((d_model,), epsilon=1e-5)
+        self.cross_norm = nn.LayerNorm((d_model,), epsilon=1e-5)
+        self.feed_forward_norm = nn.LayerNorm((d_model,), epsilon=1e-5)
+
+    def construct(self, x, memory, self_mask, memory_mask):
+        h = self.self_norm(x)
+        x = x + self.self_attention(h, h, h, self_mask)
+        x = x + self.cross_attention(self.cross_norm(x), memory, memory, memory_mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class BothBugs(Layer):
+    def construct(self, x, memory, self_mask, memory_mask):
+        x = self.self_norm(x)
+        x = x + self.self_attention(x, x, x, self_mask)
+        x = self.cross_norm(x)
+        x = x + self.cross_attention(x, memory, memory, self_mask)
+        x = self.feed_forward_norm(x)
+        return x + self.feed_forward(x)
+
+
+class WrongMask(Layer):
+    def construct(self, x, memory, self_mask, memory_mask):
+        return super().construct(x, memory, self_mask, self_mask)
+
+
+class WrongLine(BothBugs):
+    def construct(self, x, memory, self_mask, memory_mask):
+        x = self.self_norm(x)
+        x = x + self.self_attention(x, x, x, self_mask)
+        x = x + self.cross_attention(self.cross_norm(x), memory, memory, memory_mask)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class NotCausal(Layer):
+    def construct(self, x, memory, self_mask, memory_mask):
+        return super().construct(x, memory, None, memory_mask)
+
+
+class BothMasks(Layer):
+    def construct(self, x, memory, self_mask, memory_mask):
+        return super().construct(x, memory, self_mask, combine_masks(self_mask, memory_mask))
 
 
 def gpt_count(vocab_size, d_model, d_ff, layers, max_length):
@@ -138,8 +213,9 @@ RIGHT = {
     "4.1": (silent,),
     "4.2": (rms_norm,),
     "4.3": (masked_batch_norm,),
-    "4.4": (pre_norm,),
-    "4.5": (gpt_count,),
+    "4.4": (PostNorm,),
+    "4.5": (Layer,),
+    "4.6": (gpt_count,),
 }
 WRONG = {
     "4.1": [(active,), (silent_without_bias,), (silent_transposed,), (0.5,)],
@@ -156,12 +232,15 @@ WRONG = {
         (masked_layer_norm,),
     ],
     "4.4": [
-        (post_norm,),
-        (pre_norm_residual_from_norm,),
-        (pre_norm_query_alone,),
-        (pre_norm_without_mask,),
+        (PreNorm,),
+        (NormOfTheOutput,),
+        (PostNormWithoutSums,),
+        (PostNormWithoutMask,),
+        (PostNormWithOneNorm,),
+        (PostNormOfOneSubLayer,),
     ],
-    "4.5": [
+    "4.5": [(BothBugs,), (WrongMask,), (WrongLine,), (NotCausal,), (BothMasks,)],
+    "4.6": [
         (gpt_without_biases,),
         (gpt_with_cross_attention,),
         (gpt_untied,),
@@ -169,8 +248,21 @@ WRONG = {
     ],
 }
 NAMED = {
-    "4.4": [((lambda layer, x, mask: layer(x, mask),), "expected one Tensor")],
+    "4.4": [
+        ((PreNorm,), "this is pre-norm"),
+        ((NormOfTheOutput,), "acts on the sub-layer's output"),
+        ((PostNormWithoutSums,), "the sums are missing"),
+        ((PostNormWithoutMask,), "the mask is missing"),
+        ((PostNormWithOneNorm,), "every sub-layer with its own"),
+    ],
     "4.5": [
+        ((BothBugs,), "which mask does cross-attention get?"),
+        ((WrongMask,), "which mask does cross-attention get?"),
+        ((WrongLine,), "from before the norm"),
+        ((NotCausal,), "which mask does self-attention get?"),
+        ((BothMasks,), "the whole source is there"),
+    ],
+    "4.6": [
         ((gpt_without_final_norm,), "the LayerNorm at the end is missing"),
         ((gpt_without_second_bias,), "bias after the second matrix"),
         ((gpt_without_first_bias,), "bias after the first matrix"),

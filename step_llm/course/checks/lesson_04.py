@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from step_llm.course.checks.judge import (
     Wrong,
@@ -12,6 +13,7 @@ from step_llm.course.checks.judge import (
     expect_number,
     expect_shape,
     float_tensor,
+    recognise,
 )
 
 
@@ -77,41 +79,110 @@ def exercise_3(masked_batch_norm):
     return "the padding is out of it, but a sentence still depends on those beside it"
 
 
-def exercise_4(pre_norm_layer):
-    """An encoder layer with LayerNorm before each sub-layer."""
-    from step_llm.models.config import TransformerConfig
-    from step_llm.models.transformer import Transformer
+def exercise_4(post_norm_layer):
+    """The encoder layer of the paper as a cell."""
+    from step_llm.nn.encoder import EncoderLayer
 
     rng = np.random.default_rng(7)
-    model = Transformer(
-        TransformerConfig(
-            5, 5, d_model=8, num_heads=2, num_encoder_layers=1, num_decoder_layers=1, d_ff=16,
-            norm="pre",
-        )
-    )  # fmt: skip
-    layer = model.encoder.layers[0]
-    for weight in layer.get_parameters():
-        if weight.name.endswith(("gamma", "beta")):
-            weight.set_data(float_tensor(rng.normal(size=weight.shape)))
+    library = EncoderLayer(8, 2, 16, dropout=0.0, norm="post")
+    attention, feed_forward = library.self_attention, library.feed_forward
+    layer = _cell(call(post_norm_layer, attention, feed_forward, 8))
     x = float_tensor(rng.normal(1.0, 2.0, (2, 4, 8)))
     mask = Tensor((np.arange(4) < np.array([4, 2])[:, None]).reshape(2, 1, 1, 4))
-    got = expect_shape(call(pre_norm_layer, layer, x, mask), x.shape)
-    h = layer.attention_residual.norm(x + layer.self_attention(x, x, x, mask))
-    h = layer.feed_forward_residual.norm(h + layer.feed_forward(h))
-    if np.allclose(got, h.asnumpy(), atol=1e-4):
-        raise Wrong("this is post-norm: LayerNorm has to act on the input of each sub-layer")
-    unmasked = layer(x)[0].asnumpy()
-    if np.allclose(got, unmasked, atol=1e-4):
-        raise Wrong("the mask is missing: give it to layer.self_attention")
-    hint = (
-        "Twice: normalise x, give that to the sub-layer (as query, key and value), and add the "
-        "result to the x from before the norm."
+
+    def norm(x):
+        return library.attention_residual.norm(x)  # all norms are still alike
+
+    def attend(x, mask=mask):
+        return attention(x, x, x, mask)
+
+    got = expect_shape(call(layer, x, mask), x.shape)
+    pre = x + attend(norm(x))
+    inside = x + norm(attend(x))
+    without = attend(x)
+    recognise(
+        got,
+        (
+            (pre + feed_forward(norm(pre))).asnumpy(),
+            "this is pre-norm: in the paper's layer LayerNorm acts on the sum",
+        ),
+        (
+            (inside + norm(feed_forward(inside))).asnumpy(),
+            "LayerNorm acts on the sub-layer's output; in the paper's layer it acts on the sum",
+        ),
+        (norm(feed_forward(norm(without))).asnumpy(), "the sums are missing: add x to each output"),
+        (
+            library(x)[0].asnumpy(),
+            "the mask is missing: give it to attention(query, key, value, mask)",
+        ),
+        atol=1e-4,
     )
-    expect_close(got, layer(x, mask)[0], hint, tolerance=1e-3)
-    return "nothing stands on the line from input to output but two sums"
+    hint = "Twice: x = LayerNorm(x + sub-layer(x)), first with attention, then with feed_forward."
+    expect_close(got, library(x, mask)[0], hint, tolerance=1e-3)
+    owned = {id(w) for cell in (attention, feed_forward) for w in cell.get_parameters()}
+    norms = sum(w.size for w in layer.get_parameters() if id(w) not in owned)
+    if norms != 4 * 8:
+        raise Wrong(
+            f"your norms have {norms} weights; expected 2 LayerNorms with 2 · 8 each, every "
+            "sub-layer with its own"
+        )
+    weights = float_tensor(rng.normal(size=x.shape))
+    mine = ms.grad(lambda x: (layer(x, mask) * weights).sum())(x)
+    theirs = ms.grad(lambda x: (library(x, mask)[0] * weights).sum())(x)
+    expect_close(mine, theirs, "Let all of it be MindSpore's operators.", "the gradient", 1e-3)
+    return "output and gradient equal the library's post-norm layer"
 
 
-def exercise_5(gpt_count):
+def exercise_5(layer_class):
+    """A decoder layer whose residual line is free and whose masks are right."""
+    rng = np.random.default_rng(8)
+    layer = _cell(call(layer_class, 8, 2, 16, 0.0)).set_train(False)
+    x = rng.normal(1.0, 2.0, (2, 4, 8)).astype(np.float32)
+    memory = rng.normal(size=(2, 4, 8)).astype(np.float32)
+    causal = Tensor(np.tril(np.ones((4, 4), bool))[None, None])
+    real = np.arange(4) < np.array([4, 2])[:, None]
+
+    def run(x=x, memory=memory):
+        output = call(layer, Tensor(x), Tensor(memory), causal, Tensor(real[:, None, None, :]))
+        return expect_shape(output, x.shape)
+
+    output = run()
+    padded = np.where(real[:, :, None], memory, 9.0).astype(np.float32)
+    if np.abs(run(memory=padded) - output).max() > 1e-4:
+        raise Wrong(
+            "other numbers in the padding of the memory change the output: which mask does "
+            "cross-attention get?"
+        )
+    other = memory.copy()
+    other[0, 3] += 1.0
+    if np.abs(run(memory=other) - output)[0, 0].max() < 1e-6:
+        raise Wrong(
+            "the first position does not see the last one of the memory; the whole source is "
+            "there from the beginning"
+        )
+    later = x.copy()
+    later[:, 3] = rng.normal(size=8)  # not plus a constant: LayerNorm would take it away
+    if np.abs(run(x=later) - output)[:, :3].max() > 1e-4:
+        raise Wrong("a position sees later ones: which mask does self-attention get?")
+    for weight in layer.get_parameters():
+        if weight.ndim == 2:  # the matrices; the biases are 0 at first
+            weight.set_data(float_tensor(np.zeros(weight.shape)))
+    silent = run()
+    if not np.allclose(silent, x, atol=1e-5):
+        raise Wrong(
+            "with silent sub-layers the layer returns something else than its input x: what is "
+            "added to a sub-layer's output must be the x from before the norm"
+        )
+    return "the residual line runs from input to output untouched, and both masks are in place"
+
+
+def _cell(value):
+    if not isinstance(value, nn.Cell):
+        raise Wrong(f"expected a class of cells (nn.Cell); its call gave a {type(value).__name__}")
+    return value
+
+
+def exercise_6(gpt_count):
     """The number of weights of a decoder-only model."""
     for vocab_size, d, d_ff, layers, max_length in (
         (1000, 64, 200, 3, 128),
