@@ -4,6 +4,7 @@
     python benchmarks/family.py translation --corpus mini
     python benchmarks/family.py translation --corpus multi30k --epochs 3
     python benchmarks/family.py bottleneck --seed 1
+    python benchmarks/family.py bottleneck --models lstm --width 256 --epochs 8
 
 language: n-grams, the neural language model and GPT learn the English captions of the embedded
 corpus, in the joint byte pairs of its recipe. The perplexity of the test captions is per token of
@@ -92,6 +93,8 @@ def main():
     translation.add_argument("--epochs", type=int, help="instead of the recipe's")
     by_length = tasks.add_parser("bottleneck")
     by_length.add_argument("--models", nargs="+", choices=BOTTLENECK, default=BOTTLENECK)
+    by_length.add_argument("--width", type=int, default=128, help="d_model")
+    by_length.add_argument("--epochs", type=int, default=BOTTLENECK_EPOCHS[-1])
     for task in (language, translation, by_length):
         task.add_argument("--seed", type=int, default=1)
         task.add_argument("--again", action="store_true", help="also what the results already hold")
@@ -101,7 +104,9 @@ def main():
     part = options.corpus if options.task == "translation" else options.task
     captions = Captions() if part == "language" else None
     for name in options.models:
-        key = f"{name}-seed{options.seed}" if part == "bottleneck" else name
+        key = name
+        if part == "bottleneck":
+            key += f"-width{options.width}-seed{options.seed}"
         if not options.again and key in stored().get(part, {}):
             print(f"{part}: {key} is there already", flush=True)
             continue
@@ -110,7 +115,7 @@ def main():
         elif part == "language":
             run = trained(name, captions, options)
         elif part == "bottleneck":
-            run = scored_by_length(name, options.seed)
+            run = scored_by_length(name, options)
         else:
             run = translator(name, options)
         print(f"{part}: {key}: {run}", flush=True)
@@ -290,8 +295,9 @@ def translator(name, options):
 # The bottleneck
 
 
-def scored_by_length(name, seed):
+def scored_by_length(name, options):
     """Train lesson 01's translator; BLEU by length of the source after several epochs."""
+    seed = options.seed
     texts = {split: read_parallel(corpus_folder("mini"), split) for split in ("train", "test")}
     tokenizers = train_tokenizers(
         texts["train"].source, texts["train"].target, kind="word", min_freq=1, shared=False
@@ -299,7 +305,7 @@ def scored_by_length(name, seed):
     batches = Batches(encode_pairs(texts["train"], tokenizers, 26), (14, 26), 1200, seed=seed)
     ms.set_seed(seed)  # of dropout
     config = RecurrentConfig(
-        len(tokenizers.source), len(tokenizers.target), cell="lstm", d_model=128, dropout=0.1,
+        len(tokenizers.source), len(tokenizers.target), cell="lstm", d_model=options.width, dropout=0.1,
         has_attention=name.endswith("attention"), tied_embeddings="output",
     )  # fmt: skip
     model = RecurrentTranslator(config, seed)
@@ -307,7 +313,7 @@ def scored_by_length(name, seed):
     optimizer = nn.Adam(model.trainable_params(), beta2=0.98, eps=1e-9)
     step = TrainStep(model, optimizer, clip_norm=training["clip_norm"])
     by_epoch, seconds, updates = [], 0.0, 0
-    for epoch in range(BOTTLENECK_EPOCHS[-1]):
+    for epoch in range(options.epochs):
         started, losses = time.perf_counter(), []
         model.set_train(True)
         with graph_mode():
@@ -319,7 +325,7 @@ def scored_by_length(name, seed):
                 losses.append(float(step(rate, arrays).loss.asnumpy()))
         seconds += time.perf_counter() - started
         model.set_train(False)
-        if epoch + 1 in BOTTLENECK_EPOCHS:
+        if epoch + 1 in (*BOTTLENECK_EPOCHS, options.epochs):
             found = Translator(model, tokenizers).translate(texts["test"].source)
             by_epoch.append(
                 {
