@@ -305,8 +305,8 @@ def scored_by_length(name, options):
     batches = Batches(encode_pairs(texts["train"], tokenizers, 26), (14, 26), 1200, seed=seed)
     ms.set_seed(seed)  # of dropout
     config = RecurrentConfig(
-        len(tokenizers.source), len(tokenizers.target), cell="lstm", d_model=options.width, dropout=0.1,
-        has_attention=name.endswith("attention"), tied_embeddings="output",
+        len(tokenizers.source), len(tokenizers.target), cell="lstm", d_model=options.width,
+        has_attention=name.endswith("attention"), tied_embeddings="output", dropout=0.1,
     )  # fmt: skip
     model = RecurrentTranslator(config, seed)
     training = {"warmup_steps": 100, "peak_learning_rate": 3e-3, "clip_norm": 1.0}
