@@ -3,6 +3,8 @@
     python benchmarks/family.py language
     python benchmarks/family.py translation --corpus mini
     python benchmarks/family.py translation --corpus multi30k --epochs 3
+    python benchmarks/family.py bottleneck --seed 1
+    python benchmarks/family.py bottleneck --models lstm --width 256 --epochs 8
 
 language: n-grams, the neural language model and GPT learn the English captions of the embedded
 corpus, in the joint byte pairs of its recipe. The perplexity of the test captions is per token of
@@ -13,6 +15,10 @@ translation: the recurrent translators and the Transformer, each trained by `ste
 scored by `step_llm evaluate`, as in translation.py. All have the corpus's recipe. Its learning rate
 suits the recurrent ones too: after two epochs of the embedded corpus, an LSTM with attention had
 nearly three times the validation BLEU of one with a third of that rate.
+
+bottleneck: the LSTM of lesson 01 with and without attention, on the embedded corpus in whole words,
+for many more epochs than the lesson has time for. After some of them: the BLEU of all test captions
+and of those of each range of lengths, by greedy search. The lesson plots it.
 
 Each model is written to benchmarks/results/family.json as soon as it is done. A run that was
 stopped is gone on with; a model that the file already holds is left alone (--again measures it
@@ -32,22 +38,27 @@ from pathlib import Path
 
 os.environ.setdefault("GLOG_v", "3")  # MindSpore: errors only, no notes
 
+import mindspore as ms
 import numpy as np
 from common import RESULTS, ROOT, machine, write_results
+from mindspore import nn
 from translation import result, step_llm
 
-from step_llm.data.batches import Batches, encode_texts
+from step_llm.data.batches import Batches, encode_pairs, encode_texts
 from step_llm.data.corpus import corpus_folder, read_parallel
 from step_llm.data.vocabulary import train_tokenizers
-from step_llm.evaluation.metrics import perplexity
+from step_llm.decoding.translator import Translator
+from step_llm.evaluation.metrics import perplexity, score
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.ngram import AddK, KneserNey
+from step_llm.models.recurrent import RecurrentConfig, RecurrentTranslator
 from step_llm.runtime.graph_mode import graph_mode
 from step_llm.training.checkpoint import load_model
 from step_llm.training.config import TrainingConfig
 from step_llm.training.recipes import RECIPES
-from step_llm.training.step import EvaluationStep
+from step_llm.training.schedule import warmup_learning_rate
+from step_llm.training.step import EvaluationStep, TrainStep
 from step_llm.training.trainer import Trainer
 
 LANGUAGE_MODELS = ("add_k", "kneser_ney", "neural_lm", "gpt")
@@ -65,6 +76,11 @@ PEAK_LEARNING_RATES = {"neural_lm": (2e-3, 5e-3), "gpt": (1e-3, 3e-3)}
 LANGUAGE_EPOCHS = {"neural_lm": 16, "gpt": 6}  # an epoch of GPT takes several times as long
 TEXT_BUCKETS = (14, 28)  # no caption is longer
 
+BOTTLENECK = ("lstm", "lstm-attention")
+BOTTLENECK_EPOCHS = (1, 2, 4, 8, 16, 24)  # after which BLEU is measured
+# The least and the most words of a German caption; about a quarter of the test captions each.
+LENGTHS = ((3, 7), (8, 9), (10, 11), (12, 16))
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -75,32 +91,41 @@ def main():
     translation.add_argument("--corpus", choices=("mini", "multi30k"), default="mini")
     translation.add_argument("--models", nargs="+", choices=TRANSLATORS, default=TRANSLATORS)
     translation.add_argument("--epochs", type=int, help="instead of the recipe's")
-    for task in (language, translation):
+    by_length = tasks.add_parser("bottleneck")
+    by_length.add_argument("--models", nargs="+", choices=BOTTLENECK, default=BOTTLENECK)
+    by_length.add_argument("--width", type=int, default=128, help="d_model")
+    by_length.add_argument("--epochs", type=int, default=BOTTLENECK_EPOCHS[-1])
+    for task in (language, translation, by_length):
         task.add_argument("--seed", type=int, default=1)
         task.add_argument("--again", action="store_true", help="also what the results already hold")
         task.add_argument("--runs", type=Path, default=ROOT / "runs" / "benchmark" / "family")
         task.add_argument("--remark", help="what a reader of the README should know")
     options = parser.parse_args()
-    part = "language" if options.task == "language" else options.corpus
+    part = options.corpus if options.task == "translation" else options.task
     captions = Captions() if part == "language" else None
     for name in options.models:
-        if not options.again and name in stored().get(part, {}):
-            print(f"{part}: {name} is there already", flush=True)
+        key = name
+        if part == "bottleneck":
+            key += f"-width{options.width}-seed{options.seed}"
+        if not options.again and key in stored().get(part, {}):
+            print(f"{part}: {key} is there already", flush=True)
             continue
         if name in SMOOTHING:
             run = counted(name, captions)
         elif part == "language":
             run = trained(name, captions, options)
+        elif part == "bottleneck":
+            run = scored_by_length(name, options)
         else:
             run = translator(name, options)
-        print(f"{part}: {name}: {run}", flush=True)
+        print(f"{part}: {key}: {run}", flush=True)
         run = {"name": name, "seed": options.seed, **run}
         run |= {"date": date.today().isoformat(), "machine": machine()}
         if options.remark:
             run["remark"] = options.remark
         # Read anew: another process may have written the file meanwhile.
         content = stored()
-        content.setdefault(part, {})[name] = run
+        content.setdefault(part, {})[key] = run
         write_results("family", content)
 
 
@@ -265,6 +290,70 @@ def translator(name, options):
     scores = json.loads(step_llm("evaluate", out, "--json", capture=True))
     model, _ = load_model(out)
     return {"parameters": parameters(model), **result(out, seed, scores)}
+
+
+# The bottleneck
+
+
+def scored_by_length(name, options):
+    """Train lesson 01's translator; BLEU by length of the source after several epochs."""
+    seed = options.seed
+    texts = {split: read_parallel(corpus_folder("mini"), split) for split in ("train", "test")}
+    tokenizers = train_tokenizers(
+        texts["train"].source, texts["train"].target, kind="word", min_freq=1, shared=False
+    )
+    batches = Batches(encode_pairs(texts["train"], tokenizers, 26), (14, 26), 1200, seed=seed)
+    ms.set_seed(seed)  # of dropout
+    config = RecurrentConfig(
+        len(tokenizers.source), len(tokenizers.target), cell="lstm", d_model=options.width,
+        has_attention=name.endswith("attention"), tied_embeddings="output", dropout=0.1,
+    )  # fmt: skip
+    model = RecurrentTranslator(config, seed)
+    training = {"warmup_steps": 100, "peak_learning_rate": 3e-3, "clip_norm": 1.0}
+    optimizer = nn.Adam(model.trainable_params(), beta2=0.98, eps=1e-9)
+    step = TrainStep(model, optimizer, clip_norm=training["clip_norm"])
+    by_epoch, seconds, updates = [], 0.0, 0
+    for epoch in range(options.epochs):
+        started, losses = time.perf_counter(), []
+        model.set_train(True)
+        with graph_mode():
+            for arrays in batches.epoch(epoch):
+                updates += 1
+                rate = warmup_learning_rate(
+                    updates, training["warmup_steps"], training["peak_learning_rate"]
+                )
+                losses.append(float(step(rate, arrays).loss.asnumpy()))
+        seconds += time.perf_counter() - started
+        model.set_train(False)
+        if epoch + 1 in (*BOTTLENECK_EPOCHS, options.epochs):
+            found = Translator(model, tokenizers).translate(texts["test"].source)
+            by_epoch.append(
+                {
+                    "epoch": epoch + 1,
+                    "loss": round(float(np.mean(losses)), 4),
+                    "bleu": round(score(found, texts["test"].target).bleu, 2),
+                    "bleu_by_length": [
+                        round(score(*pairs_of_length(texts["test"], found, *limits)).bleu, 2)
+                        for limits in LENGTHS
+                    ],
+                }
+            )
+            print(f"bottleneck: {name}, seed {seed}: {by_epoch[-1]}", flush=True)
+    return {
+        "parameters": parameters(model),
+        "minutes": round(seconds / 60, 2),
+        "updates": updates,
+        "lengths": LENGTHS,
+        "by_epoch": by_epoch,
+        "training": training,
+        "model": vars(config),
+    }
+
+
+def pairs_of_length(text, found, shortest, longest):
+    """Translations and references of the sources with so many words."""
+    here = [n for n, source in enumerate(text.source) if shortest <= len(source.split()) <= longest]
+    return [found[n] for n in here], [text.target[n] for n in here]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mindspore import ops
+from mindspore import nn, ops
 
 
 def centre(x):
@@ -66,7 +66,51 @@ def update_of_one(w, b, x, y, rate):
     return w - rate * _gradient(w, b, x, y)[0]
 
 
-RIGHT = {"0.1": (centre,), "0.2": (slope,), "0.3": (update,)}
+class Block(nn.Cell):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.inner = nn.Dense(width, hidden)
+        self.outer = nn.Dense(hidden, width)
+
+    def construct(self, x):
+        return x + self.outer(ops.tanh(self.inner(x)))
+
+
+class BlockWithoutSum(Block):
+    def construct(self, x):
+        return self.outer(ops.tanh(self.inner(x)))
+
+
+class BlockWithoutTanh(Block):
+    def construct(self, x):
+        return x + self.outer(self.inner(x))
+
+
+class BlockWithLateTanh(Block):
+    def construct(self, x):
+        return x + ops.tanh(self.outer(self.inner(x)))
+
+
+class BlockOfOneLayer(nn.Cell):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.layer = nn.Dense(width, width)
+
+    def construct(self, x):
+        return x + ops.tanh(self.layer(x))
+
+
+class BlockWithLayersInConstruct(nn.Cell):
+    def __init__(self, width, hidden):
+        super().__init__()
+        self.sizes = width, hidden
+
+    def construct(self, x):
+        width, hidden = self.sizes
+        return x + nn.Dense(hidden, width)(ops.tanh(nn.Dense(width, hidden)(x)))
+
+
+RIGHT = {"0.1": (centre,), "0.2": (slope,), "0.3": (update,), "0.4": (Block,)}
 WRONG = {
     "0.1": [
         (centre_over_all,),
@@ -80,5 +124,21 @@ WRONG = {
         (update_with_the_sum,),
         (update_one_after_the_other,),
         (update_of_one,),
+    ],
+    "0.4": [
+        (BlockWithoutSum,),
+        (BlockWithoutTanh,),
+        (BlockWithLateTanh,),
+        (BlockOfOneLayer,),
+        (BlockWithLayersInConstruct,),
+        (Block(4, 6),),
+    ],
+}
+NAMED = {
+    "0.4": [
+        ((BlockWithoutSum,), "add x"),
+        ((BlockWithoutTanh,), "the tanh between the two layers is missing"),
+        ((BlockWithLateTanh,), "between the two layers, not behind"),
+        ((BlockWithLayersInConstruct,), "no weights"),
     ],
 }

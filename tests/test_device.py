@@ -197,3 +197,19 @@ def test_probing_is_silent():
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[-1] == "CPU"
     assert "is not available" not in done.stderr
+
+
+def test_on_a_cpu_an_error_is_raised_in_its_own_line():
+    """In a process of its own: here, conftest.py has MindSpore wait for each operator."""
+    program = (
+        "from mindspore import ops; from step_llm.runtime.device import use_device\n"
+        "use_device('CPU')\n"
+        "try:\n"
+        "    ops.matmul(ops.ones((2, 3)), ops.ones((2, 3)))\n"
+        "except Exception:\n"
+        "    print('in its own line')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "in its own line\n", done.stderr

@@ -6,12 +6,13 @@ from canvas import FAINT, Canvas
 
 # number, title, what it is about, kind of box
 _LESSONS = (
-    ("00", "start here", "MindSpore in ten minutes", "data"),
+    ("00", "start here", "MindSpore, in short", "data"),
     ("01", "language models", "the way to attention", "norm"),
     ("02", "attention", "query, key, value", "attention"),
     ("03", "positional encoding", "the order of words", "position"),
     ("04", "the Transformer", "all parts together", "feed_forward"),
     ("05", "Multi30k translation", "data, training, BLEU", "embedding"),
+    ("5b", "each part's worth", "leave one out, measure", "norm"),
     ("06", "decoding, evaluation", "search, cache, errors", "output"),
     ("07", "GPT", "the decoder alone", "good"),
     ("08", "BERT", "the encoder alone", "good"),
@@ -28,11 +29,11 @@ def course_map():
         "Map of the course",
         "Three rows of boxes joined by arrows. First row, the parts: 00 start here, 01 language "
         "models, 02 attention, 03 positional encoding. Second row, the translator: 04 the "
-        "Transformer, 05 Multi30k translation, 06 decoding and evaluation. Third row, what grew of "
-        "it: 07 GPT, 08 BERT, 09 vision Transformer, 10 scaling up.",
+        "Transformer, 05 Multi30k translation, 5b each part's worth, 06 decoding and evaluation. "
+        "Third row, what grew of it: 07 GPT, 08 BERT, 09 vision Transformer, 10 scaling up.",
     )
     width, height, gap = 164, 66, 20
-    rows = ((0, 4, 60, "the parts"), (4, 7, 186, "the translator"), (7, 11, 312, "what grew of it"))
+    rows = ((0, 4, 60, "the parts"), (4, 8, 186, "the translator"), (8, 12, 312, "what grew of it"))
     for first, last, y, name in rows:
         canvas.text(20, y - 12, name, 15, anchor="start", bold=True)
         for column, (number, title, about, kind) in enumerate(_LESSONS[first:last]):
@@ -44,7 +45,7 @@ def course_map():
             if first + column + 1 < last:
                 canvas.arrow((x + width, y + height / 2), (x + width + gap - 2, y + height / 2))
     for y in (60, 186):
-        end = 20 + 3.5 * width + 3 * gap if y == 60 else 20 + 2.5 * width + 2 * gap
+        end = 20 + 3.5 * width + 3 * gap
         canvas.line((end, y + height), (end, y + height + 26), (160, y + height + 26))
         canvas.arrow((160, y + height + 26), (160, y + height + 59))
     return canvas
@@ -75,7 +76,7 @@ def two_modes():
     canvas.text(24, 178, "compiled with ms.jit (static graph)", 16, anchor="start", bold=True)
     canvas.box(44, 206, 86, 46, "Python", "data", 13)
     canvas.arrow((130, 229), (168, 229))
-    canvas.box(170, 206, 116, 46, "compile,\nonce a shape", "norm", 13)
+    canvas.box(170, 206, 116, 46, "compile, once\nper shape", "norm", 13)
     canvas.arrow((286, 229), (322, 229))
     canvas.box(324, 196, 324, 66, kind="plain", radius=10)
     for column, name in enumerate(operators):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from step_llm.course.checks.judge import (
     Wrong,
@@ -66,3 +66,46 @@ def exercise_3(update):
     hint = "New value = old value − rate · derivative of the mean squared error."
     expect_close(got, [w - rate * dw, b - rate * db], hint, "(w, b)", tolerance=1e-3)
     return "again and again, this is all of gradient descent"
+
+
+def exercise_4(block):
+    """A cell of two layers whose output is added to its input."""
+    width, hidden = 4, 6
+    cell = call(block, width, hidden)
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(3, width)).astype(np.float32)
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(
+            f"expected a class of nn.Cell, called with two sizes; got {type(cell).__name__}"
+        )
+    call(cell, Tensor(x))
+    weights = list(cell.get_parameters())
+    if not weights:
+        raise Wrong("the cell has no weights: make its layers in __init__, as self.…")
+    shapes = sorted(weight.shape for weight in weights)
+    expected = sorted([(hidden, width), (hidden,), (width, hidden), (width,)])
+    if shapes != expected:
+        raise Wrong(
+            f"the weights have the shapes {', '.join(map(str, shapes))}; expected those of "
+            "nn.Dense(width, hidden) and nn.Dense(hidden, width)"
+        )
+    value = {}
+    for weight in weights:
+        value[weight.shape] = rng.normal(size=weight.shape).astype(np.float32)
+        weight.set_data(Tensor(value[weight.shape]))
+    got = expect_shape(call(cell, Tensor(x)), x.shape)
+    inner = x @ value[hidden, width].T + value[hidden,]
+    outer = np.tanh(inner) @ value[width, hidden].T + value[width,]
+    plain = inner @ value[width, hidden].T + value[width,]
+    recognise(
+        got,
+        (outer, "this is B(tanh(A(x))) alone; add x"),
+        (plain, "both tanh and x are missing"),
+        (x + plain, "the tanh between the two layers is missing"),
+        (x + np.tanh(plain), "tanh belongs between the two layers, not behind them"),
+        (np.tanh(x + outer), "nothing is computed after the sum: no tanh there"),
+        (x + np.tanh(outer), "nothing is computed after the second layer: no tanh there"),
+        atol=1e-4,
+    )
+    expect_close(got, x + outer, "First layer, tanh, second layer, then add x.", tolerance=1e-3)
+    return "with both layers at 0 it would give x back: each block of a Transformer is made so"

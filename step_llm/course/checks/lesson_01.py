@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
+from mindspore import Tensor, nn
 
 from step_llm.course.checks.judge import (
     Wrong,
@@ -86,29 +88,74 @@ def exercise_3(kinds):
     raise Wrong(f"you return {got.round(3).tolist()}; expected {expected.round(3).tolist()}")
 
 
-def exercise_4(step):
-    """One step of a GRU without biases."""
+def exercise_4(gru_cell):
+    """A GRU cell: its weights, its values, and a gradient in a compiled function."""
+    inputs, size = 6, 4
+    cell = call(gru_cell, inputs, size)
     rng = np.random.default_rng(14)
-    x, h = rng.normal(size=(2, 4))
-    matrices = [rng.normal(size=(4, 4)) for _ in range(6)]
-    got = expect_shape(call(step, x.copy(), h.copy(), *(m.copy() for m in matrices)), (4,))
-    w_r, u_r, w_z, u_z, w_n, u_n = matrices
+    x, h = (rng.normal(size=(3, n)).astype(np.float32) for n in (inputs, size))
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(
+            f"expected a class of nn.Cell, called with two sizes; got {type(cell).__name__}"
+        )
+    call(cell, Tensor(x), Tensor(h))
+    weights = {}
+    for name, columns in (("of_input", inputs), ("of_state", size)):
+        layer = getattr(cell, name, None)
+        if not isinstance(layer, nn.Dense):
+            raise Wrong(f"self.{name} should be an nn.Dense; it is {type(layer).__name__}")
+        shape = layer.weight.shape
+        if shape != (3 * size, columns):
+            raise Wrong(
+                f"the weight of self.{name} is {shape}; expected {(3 * size, columns)}: three "
+                f"parts, for r, z and n, each from {columns} numbers to {size}"
+            )
+        if not layer.has_bias:
+            raise Wrong(f"self.{name} has no bias; expected one")
+        for part in (layer.weight, layer.bias):
+            part.set_data(Tensor(rng.normal(size=part.shape).astype(np.float32)))
+        weights[name] = layer.weight.asnumpy(), layer.bias.asnumpy()
+    got = expect_shape(call(cell, Tensor(x), Tensor(h)), (3, size), "the new state")
 
-    def sigmoid(a):
-        return 1 / (1 + np.exp(-a))
+    def part(name, vectors, place):
+        """What one of the layers gives for r (0), z (1) or n (2)."""
+        weight, bias = (values[place * size : (place + 1) * size] for values in weights[name])
+        return vectors @ weight.T + bias
 
-    r, z = sigmoid(w_r @ x + u_r @ h), sigmoid(w_z @ x + u_z @ h)
-    n = np.tanh(w_n @ x + r * (u_n @ h))
+    def gate(place):
+        return 1 / (1 + np.exp(-part("of_input", x, place) - part("of_state", h, place)))
+
+    r, z = gate(0), gate(1)
+    n_of_x, n_of_h = part("of_input", x, 2), part("of_state", h, 2)
+    n = np.tanh(n_of_x + r * n_of_h)
+    early = np.tanh(n_of_x + part("of_state", r * h, 2))
     recognise(
         got,
         (z * n + (1 - z) * h, "z and 1 − z have changed places: z keeps the old state"),
         (n, "this is the new content n alone; mix it with the old state by z"),
+        ((1 - z) * early + z * h, "r multiplies U h + b here, not h before the product"),
+        ((1 - z) * np.tanh(n_of_x + n_of_h) + z * h, "the gate r is missing in n"),
         (
-            (1 - z) * np.tanh(w_n @ x + u_n @ (r * h)) + z * h,
-            "r multiplies U h here, not h before the product",
+            (1 - r) * np.tanh(n_of_x + z * n_of_h) + r * h,
+            "r and z have changed places: the first part of the layers is r, the second z",
         ),
-        ((1 - z) * np.tanh(w_n @ x + u_n @ h) + z * h, "the gate r is missing in n"),
+        atol=1e-4,
     )
     expected = (1 - z) * n + z * h
-    expect_close(got, expected, "Look at the formula gate by gate: r, z, n, then the mix.")
+    hint = "Look at the formula gate by gate: r, z, n, then the mix."
+    expect_close(got, expected, hint, tolerance=1e-3)
+
+    def slope(x, h):
+        return ms.grad(lambda h: cell(x, h).sum())(h)
+
+    compiled = call(ms.jit(slope), Tensor(x), Tensor(h))
+    step = 1e-2
+    for place in range(size):
+        move = step * np.eye(size, dtype=np.float32)[place]
+        ahead, behind = (call(cell, Tensor(x), Tensor(h + sign * move)) for sign in (1, -1))
+        by_hand = (ahead.asnumpy() - behind.asnumpy()).sum(1) / (2 * step)
+        if not np.allclose(compiled.asnumpy()[:, place], by_hand, atol=1e-2):
+            raise Wrong(
+                "the values are right, but compiled, the gradient to h is not: use ops alone"
+            )
     return "where z is near 1 the state passes unchanged: that is how a GRU remembers for long"
