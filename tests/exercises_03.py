@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Parameter, Tensor, nn, ops
 
 from step_llm.nn.positions import sinusoidal_encoding
 from step_llm.nn.rotary import apply_rotary, rotary_tables
@@ -43,6 +43,16 @@ def counted_from_one(vectors):
 
 def fastest_hand_alone(vectors):
     return np.arctan2(vectors[:, 0], vectors[:, 1]) % (2 * math.pi)
+
+
+def first_number_alone(vectors):
+    table = sinusoidal_encoding(100, vectors.shape[1]).asnumpy()
+    return np.abs(vectors[:, :1] - table[:, 0]).argmin(1)
+
+
+def first_pair_alone(vectors):
+    table = sinusoidal_encoding(100, vectors.shape[1]).asnumpy()
+    return (vectors[:, :2] @ table[:, :2].T).argmax(1)
 
 
 def all_products(vectors):
@@ -118,15 +128,80 @@ def attend_and_weights(query, key, value, slope):
     return attend(query, key, value, slope), ops.matmul(query, key.T)
 
 
+class RelativeBias(nn.Cell):
+    """Right; the classes below change one thing each."""
+
+    extra = 1
+
+    def __init__(self, num_heads, max_distance):
+        super().__init__()
+        self.most = max_distance
+        table = np.zeros((num_heads, 2 * max_distance + self.extra), np.float32)
+        self.weight = Parameter(Tensor(table), name="weight")
+
+    def index(self, distance):
+        return np.clip(distance, -self.most, self.most) + self.most
+
+    def construct(self, length):
+        place = np.arange(length)
+        index = Tensor(self.index(place - place[:, None]).astype(np.int32))
+        return ops.gather(self.weight, index, 1)
+
+
+class BiasOfTMinusS(RelativeBias):
+    def index(self, distance):
+        return super().index(-distance)
+
+
+class BiasWithoutShift(RelativeBias):
+    def index(self, distance):
+        return np.clip(distance, -self.most, self.most) % (2 * self.most + 1)
+
+
+class BiasWithoutClip(RelativeBias):
+    def index(self, distance):
+        return (distance + self.most) % (2 * self.most + 1)
+
+
+class BiasOfTheSize(RelativeBias):
+    def index(self, distance):
+        return super().index(np.abs(distance))
+
+
+class BiasTooShort(RelativeBias):
+    extra = 0
+
+    def index(self, distance):
+        return np.minimum(super().index(distance), 2 * self.most - 1)
+
+
+class BiasWithoutGradient(RelativeBias):
+    def construct(self, length):
+        return ops.stop_gradient(super().construct(length))
+
+
+class BiasOfOneHead(RelativeBias):
+    def construct(self, length):
+        return super().construct(length)[0]
+
+
 RIGHT = {
     "3.1": (restore,),
     "3.2": (position_of,),
     "3.3": (rotate_neighbours,),
     "3.4": (attend,),
+    "3.5": (RelativeBias,),
 }
 WRONG = {
     "3.1": [(shuffle_again,), (leave_shuffled,), (reverse,)],
-    "3.2": [(farthest,), (counted_from_one,), (fastest_hand_alone,), (all_products,)],
+    "3.2": [
+        (farthest,),
+        (counted_from_one,),
+        (fastest_hand_alone,),
+        (first_number_alone,),
+        (first_pair_alone,),
+        (all_products,),
+    ],
     "3.3": [
         (rotate_backwards,),
         (rotate_with_slow_pairs,),
@@ -141,5 +216,31 @@ WRONG = {
         (attend_everywhere,),
         (penalty_after_the_softmax,),
     ],
+    "3.5": [
+        (BiasOfTMinusS,),
+        (BiasWithoutShift,),
+        (BiasWithoutClip,),
+        (BiasOfTheSize,),
+        (BiasTooShort,),
+        (BiasWithoutGradient,),
+        (BiasOfOneHead,),
+        (restore,),
+    ],
 }
-NAMED = {"3.4": [((attend_and_weights,), "expected one Tensor")]}
+NAMED = {
+    "3.2": [
+        ((first_number_alone,), "use all pairs"),
+        ((first_pair_alone,), "use all pairs"),
+        ((fastest_hand_alone,), "starts again after 2π"),
+        ((farthest,), "smallest dot product"),
+    ],
+    "3.4": [((attend_and_weights,), "expected one Tensor, the output")],
+    "3.5": [
+        ((BiasOfTMinusS,), "you take t − s"),
+        ((BiasWithoutShift,), "add m to the clipped distance"),
+        ((BiasOfTheSize,), "without bars"),
+        ((BiasWithoutClip,), "those beyond m share its number"),
+        ((BiasTooShort,), "(H, 2m + 1) = (2, 5)"),
+        ((BiasWithoutGradient,), "the gradient"),
+    ],
+}

@@ -229,6 +229,66 @@ def heads() -> Canvas:
     return canvas
 
 
+def paths() -> Canvas:
+    """How what the first of six words says reaches the last output, in three kinds of layers."""
+    canvas = Canvas(
+        820,
+        352,
+        "The way from the first word to the last output",
+        "Three pictures of six words at the bottom and outputs above. Recurrence: the first word "
+        "reaches the last output through a chain of five neighbours. Convolution with windows of "
+        "three words: each layer brings it one place further, so five layers are needed. "
+        "Self-attention: one arrow leads from the first word to the last output, in one layer.",
+    )
+    orange = COLOURS["attention"][1]
+    bottom, rise, step = 262, 38, 36
+    panels = [
+        (24, "recurrence", "each state waits for the one before", "5 steps, one after another"),
+        (294, "convolution, width 3", "three neighbours per layer", "5 layers"),
+        (564, "self-attention", "every word looks at every word", "1 layer"),
+    ]
+    for number, (left, title, below, result) in enumerate(panels):
+        middle = left + 116
+        canvas.text(middle, 34, title, 15, bold=True)
+        canvas.text(middle, 53, below, 12, colour="#546e7a")
+        canvas.text(middle, 334, result, 14, bold=True, colour=orange)
+        canvas.text(middle, 310, "words", 12, colour=FAINT)
+        xs = [left + 26 + i * step for i in range(6)]
+        layers = 5 if number == 1 else 1
+        top = bottom - layers * rise if number == 1 else bottom - 100
+        for i, x in enumerate(xs):
+            canvas.text(x, bottom + 28, str(i), 12, colour=FAINT)
+            if number == 0:
+                canvas.line((x, bottom - 11), (x, top + 11), colour="#cfd8dc")
+            if number == 2:
+                canvas.line((x, bottom - 11), (xs[5], top + 11), colour="#cfd8dc")
+        if number == 1:
+            for layer in range(layers):
+                y = bottom - layer * rise
+                for i, x in enumerate(xs):
+                    for j in (i - 1, i, i + 1):
+                        if 0 <= j < 6:
+                            canvas.line((x, y - 9), (xs[j], y - rise + 9), colour="#cfd8dc")
+            for layer in range(layers):
+                y = bottom - layer * rise
+                start, end = (xs[layer] + 6, y - 8), (xs[layer + 1] - 5, y - rise + 9)
+                canvas.arrow(start, end, colour=orange, width=1.8)
+        elif number == 0:
+            canvas.arrow((xs[0], bottom - 11), (xs[0], top + 11), colour=orange, width=1.8)
+            for i in range(5):
+                canvas.arrow((xs[i] + 10, top), (xs[i + 1] - 10, top), colour=orange, width=1.8)
+        else:
+            canvas.arrow((xs[0] + 8, bottom - 7), (xs[5] - 8, top + 7), colour=orange, width=1.8)
+        for x in xs:
+            canvas.circle(x, bottom, 9, kind="position")
+            for layer in range(1, layers + 1):
+                y = bottom - layer * rise if number == 1 else top
+                canvas.circle(x, y, 9, kind="attention")
+    for x in (280, 550):
+        canvas.line((x, 24), (x, 336), colour="#cfd8dc")
+    return canvas
+
+
 def _vector(numbers):
     return "(" + " ".join(str(number) for number in numbers) + ")"
 
@@ -245,4 +305,5 @@ FIGURES = {
     "02-masks": masks,
     "02-three-uses": three_uses,
     "02-heads": heads,
+    "02-paths": paths,
 }

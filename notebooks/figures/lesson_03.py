@@ -51,8 +51,9 @@ def clocks():
         "A position is read from several clocks that turn at different speeds",
         "A grid of clock faces. Columns are the positions 0 to 5, rows are three pairs of "
         "coordinates. The hand of the first row turns fast, that of the second slower, that of "
-        "the third hardly at all. The height of the tip is the sine, its distance to the right the "
-        "cosine. One column read from top to bottom is the encoding of that position.",
+        "the third hardly at all. All start at twelve and run clockwise: the distance of the tip "
+        "to the right is the sine, its height the cosine. One column read from top to bottom is "
+        "the encoding of that position.",
     )
     speeds = (1.0, 0.32, 0.1)
     names = ("fast pair", "slower pair", "slowest pair")
@@ -63,19 +64,19 @@ def clocks():
     for row, (speed, name) in enumerate(zip(speeds, names)):
         y = 130 + 96 * row
         c.text(24, y - 2, name, 14, "start", bold=True)
-        c.text(24, y + 18, f"{speed:g} rad a step", 12, "start", colour=FAINT)
+        c.text(24, y + 18, f"{speed:g} rad per step", 12, "start", colour=FAINT)
         for t in range(6):
             x = 184 + 100 * t
             c.circle(x, y, 34)
             c.line((x - 34, y), (x + 34, y), colour="#cfd8dc", width=1)
             c.line((x, y - 34), (x, y + 34), colour="#cfd8dc", width=1)
-            tip = (x + 34 * math.cos(speed * t), y - 34 * math.sin(speed * t))
+            tip = (x + 34 * math.sin(speed * t), y - 34 * math.cos(speed * t))
             c.arrow((x, y), tip, width=2.2)
     c.text(484, 390, "these three hands = six numbers: the encoding of t = 3", 13)
     c.text(
         390,
         414,
-        "height of the tip: sine   ·   distance to the right: cosine   (speeds chosen for the "
+        "distance of the tip to the right: sine   ·   its height: cosine   (speeds chosen for the "
         "picture)",
         12,
         colour=FAINT,
@@ -87,20 +88,21 @@ def rotating_pair():
     """A query and a key turn by their positions; the angle between them keeps to the distance."""
     c = Canvas(
         760,
-        390,
+        416,
         "Rotary positions: the angle between query and key depends on their distance only",
         "Two circles, each with two arrows. In the left one the query stands at position 1 and the "
         "key at position 4. In the right one both stand six places later. All arrows on the right "
-        "are turned further, but the angle between query and key is the same as on the left.",
+        "are turned further, but the angle between query and key is the same as on the left: the "
+        "angle alpha that was between them before they were turned, and three times theta.",
     )
-    speed = 0.42
+    speed, before = 0.42, 0.35  # before: the angle from query to key, unturned
     c.text(380, 36, "Both turn; the angle between them stays", 16, bold=True)
     for x, first, title in ((200, 1, "positions 1 and 4"), (560, 7, "six places later: 7 and 10")):
         y, radius = 205, 115
         c.circle(x, y, radius)
         c.line((x - radius, y), (x + radius, y), colour="#cfd8dc", width=1)
         c.line((x, y - radius), (x, y + radius), colour="#cfd8dc", width=1)
-        angles = (0.2 + speed * first, 0.2 + speed * (first + 3))
+        angles = (0.2 + speed * first, 0.2 + before + speed * (first + 3))
         wedge = [(x, y)]
         wedge += [
             (x + 44 * math.cos(a), y - 44 * math.sin(a))
@@ -119,8 +121,9 @@ def rotating_pair():
             anchor = "start" if math.cos(angle) > 0.25 else "end"
             c.text(*label, f"{name}, t = {place}", 14, anchor, bold=True, colour=colour)
         middle = (angles[0] + angles[1]) / 2
-        c.text(x + 70 * math.cos(middle), y - 70 * math.sin(middle) + 5, "3 θ", 14)
+        c.text(x + 76 * math.cos(middle), y - 68 * math.sin(middle) + 5, "α + 3 θ", 14)
         c.text(x, 368, title, 14)
+    c.text(380, 398, "α: the angle between query and key before they are turned", 12, colour=FAINT)
     return c
 
 

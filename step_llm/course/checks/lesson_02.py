@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from step_llm.course.checks.judge import (
     Wrong,
@@ -12,9 +13,14 @@ from step_llm.course.checks.judge import (
     expect_close,
     expect_parts,
     expect_shape,
+    float_tensor,
     recognise,
     softmax,
 )
+from step_llm.nn.attention import MultiHeadAttention
+from step_llm.nn.masks import causal_mask
+
+_PROJECTIONS = ("query", "key", "value", "output")
 
 
 def exercise_1(weights):
@@ -77,7 +83,7 @@ def exercise_3(mask):
             continue
         case = f"length {length}, window {window}"
         if (got[0, 0] == ~expected).all():
-            raise Wrong("it is the opposite of what is asked for: True means may attend")
+            raise Wrong("it is inverted, the opposite of what is asked for: True means may attend")
         if not got[0, 0].diagonal().all():
             raise Wrong(f"{case}: a position may always attend to itself")
         if got[0, 0][s > t].any():
@@ -118,7 +124,10 @@ def exercise_4(masks):
         # What a padded query attends to is nobody's business: its output is never used.
         wrong = real_query & (got != (real_key & allowed))
         if (wrong | ~real_query).all():
-            raise Wrong(f"the {name} mask is the opposite: True means may attend")
+            raise Wrong(
+                f"the {name} mask is inverted, the opposite of what is asked for: True means may "
+                "attend"
+            )
         if (wrong & ~real_key).any():
             raise Wrong(f"the {name} mask lets a real token attend to padding")
         if (wrong & ~allowed).any():
@@ -133,7 +142,13 @@ def exercise_5(attention):
     rng = np.random.default_rng(25)
     query, key, value = (rng.normal(size=s) for s in ((2, 3, 4, 8), (2, 5, 8), (2, 5, 6)))
     given = [Tensor(array.astype(np.float32)) for array in (query, key, value)]
-    got = expect_shape(call(attention, *given), (2, 3, 4, 6), "the output")
+    answer = call(attention, *given)
+    if isinstance(answer, (tuple, list)):
+        raise Wrong(
+            f"you return a {type(answer).__name__} of {len(answer)}; expected one Tensor, the "
+            "output. The library's function returns the pair of output and weights"
+        )
+    got = expect_shape(answer, (2, 3, 4, 6), "the output")
     scores = np.einsum("bhtd,bsd->bhts", query, key)
     expected = np.einsum("bhts,bse->bhte", softmax(scores / np.sqrt(8)), value)
     if np.allclose(got, np.einsum("bhts,bse->bhte", softmax(scores), value), atol=1e-4):
@@ -141,3 +156,165 @@ def exercise_5(attention):
     hint = "Every head of the query uses the same key and value; check the order of the axes."
     expect_close(got, expected, hint, "the output")
     return "a decoder's cache then holds one head of keys and values instead of H"
+
+
+def exercise_6(cell_class):
+    """Grouped-query attention as a cell."""
+    rng = np.random.default_rng(26)
+    query, memory = (rng.normal(size=(2, n, 12)) for n in (4, 5))
+    given = [float_tensor(array) for array in (query, memory, memory)]
+    for num_heads, kv_heads in ((6, 2), (4, 1), (3, 3)):
+        case = f"with num_heads {num_heads} and num_kv_heads {kv_heads}: "
+        sizes = (12, num_heads, kv_heads)
+        library = MultiHeadAttention(*sizes)
+        cell = _cell_with_weights(cell_class, library, sizes, given)
+        name = case + "the output"
+        got = expect_shape(call(cell, *given), (2, 4, 12), name)
+        weights = {name: p.asnumpy() for name, p in library.parameters_dict().items()}
+        shared, tiled = (
+            _grouped(weights, query, memory, num_heads, kv_heads, order)
+            for order in (np.repeat, lambda heads, n, axis: np.tile(heads, (1, n, 1, 1)))
+        )
+        unscaled = _grouped(weights, query, memory, num_heads, kv_heads, np.repeat, scale=1.0)
+        mistakes = [(unscaled, "the factor 1/√Dk is missing, with Dk = D / num_heads")]
+        if not np.allclose(shared, tiled):  # with one head, or all of them, they are the same
+            words = "neighbours form a group (0, 0, …, 1, 1, …); you deal them out (0, 1, …, 0, 1)"
+            mistakes.append((tiled, words))
+        recognise(got, *mistakes, case=case, atol=1e-4)
+        expect_close(got, shared, "Repeat each head of keys and values for its group.", name)
+    masked = call(cell, given[0], given[0], given[0], causal_mask(4))
+    expected = library(given[0], given[0], given[0], causal_mask(4)).asnumpy()
+    expect_close(masked, expected, "Is the mask used?", "the output under a causal mask")
+    _same_gradients(cell, library, given)
+    return "the cache shrinks by H / num_kv_heads, and every weight gets the library's gradient"
+
+
+def exercise_7(attention):
+    """A function with its mask inverted and its softmax over the heads, mended."""
+    rng = np.random.default_rng(27)
+    query, key, value = (rng.normal(size=(2, 3, 5, d)) for d in (4, 4, 6))
+    given = [float_tensor(array) for array in (query, key, value)]
+    mask = np.tril(np.ones((5, 5), bool))[None, None]
+    words = "return two things: the output (B, H, T, Dv) and the weights (B, H, T, S)"
+    _, weights = expect_parts(call(attention, *given, Tensor(mask)), 2, words)
+    got = expect_shape(weights, (2, 3, 5, 5), "the matrix of weights")
+    if not np.isfinite(got).all():
+        raise Wrong("the weights hold numbers that are not finite; LOWEST makes none, −∞ may")
+    sums = got.sum(-1)
+    if not np.allclose(sums, 1, atol=1e-4):
+        across = next((n for n, axis in (("heads", 1), ("queries", 2), ("sentences", 0))
+                       if np.allclose(got.sum(axis), 1, atol=1e-4)), None)  # fmt: skip
+        more = f". Added up over the {across} they are 1" if across else ""
+        raise Wrong(
+            f"the weights that one query gives to all keys add up to {sums.flat[0]:.2f}, not to 1"
+            + more
+        )
+    if got[..., ~mask[0, 0]].max() > 1e-6:
+        inverted = np.allclose(got[:, :, 1:4][..., mask[0, 0, 1:4]], 0, atol=1e-6)
+        raise Wrong(
+            "a query gives weight to a key that the mask forbids"
+            + (", and none to those that it allows" if inverted else "")
+        )
+    scores = np.where(mask, query @ key.swapaxes(-1, -2) / 2, -np.inf)
+    if np.allclose(got, softmax(scores * 2), atol=1e-4):
+        raise Wrong("the factor 1/√Dk has gone; it was right before")
+    expect_close(got, softmax(scores), "The score is q·k / √Dk.", "the matrix of weights")
+    output, _ = call(attention, *given, Tensor(mask))
+    expect_close(output, softmax(scores) @ value, "It is weights times value.", "the output")
+    none = Tensor(np.ones((1, 1, 5, 5), bool))
+    everything = expect_parts(call(attention, *given, none), 2, words)[1]
+    expected = softmax(query @ key.swapaxes(-1, -2) / 2)
+    expect_close(everything, expected, "Here all is allowed.", "the matrix of weights")
+    return "shapes cannot tell these faults: sums of weights and forbidden places can"
+
+
+def exercise_8(cell_class):
+    """A multi-head cell that mixes places, and scales by the wrong width, mended."""
+    rng = np.random.default_rng(28)
+    query = rng.normal(size=(2, 5, 12))
+    given = [float_tensor(query)] * 3
+    mask = causal_mask(5)
+    library = MultiHeadAttention(12, 3)
+    cell = _cell_with_weights(cell_class, library, (12, 3), [*given, mask])
+    got = expect_shape(call(cell, *given, mask), (2, 5, 12), "the output")
+    other = query.copy()
+    other[:, 4] += rng.normal(size=12)
+    moved = as_array(call(cell, *[float_tensor(other)] * 3, mask)) - got
+    places = np.flatnonzero(np.abs(moved).max((0, 2)) > 1e-5)
+    if len(places) and places[0] < 4:
+        raise Wrong(
+            f"word 4 was changed, and the output at place {places[0]} moves, although the mask is "
+            "causal: numbers of different places come together where only heads should be cut"
+        )
+    weights = {name: p.asnumpy() for name, p in library.parameters_dict().items()}
+    lower = np.tril(np.ones((5, 5), bool))
+    case = "no output looks ahead now; but "
+    for scale, words in (
+        (12**-0.5, "the weights are too even: the scores are √H times too close together"),
+        (1.0, "the weights are too sharp: the scores are √Dk times too far apart"),
+    ):
+        guess = _grouped(weights, query, query, 3, 3, np.repeat, scale, lower)
+        recognise(got, (guess, words), case=case, atol=1e-4)
+    expect_close(got, library(*given, mask).asnumpy(), "Compare it with MultiHead.", "the output")
+    _same_gradients(cell, library, given)
+    return "equal to the library's cell, output and gradient"
+
+
+def _cell_with_weights(cell_class, library, sizes, inputs):
+    """The reader's cell, once its layers hold the weights of the library's cell."""
+    cell = call(cell_class, *sizes)
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(f"expected a class of nn.Cell; calling it made a {type(cell).__name__}")
+    call(cell, *inputs)  # not yet, if it is still empty
+    names = cell.parameters_dict()
+    rng = np.random.default_rng(29)
+    for name, parameter in library.parameters_dict().items():
+        mine = names.get(name)
+        if mine is None:
+            there = ", ".join(names) or "none"
+            raise Wrong(f"there is no weight {name}; your cell has {there}")
+        if mine.shape != parameter.shape:
+            raise Wrong(f"{name} has shape {mine.shape}; expected {parameter.shape}")
+        value = float_tensor(rng.normal(size=parameter.shape) / parameter.shape[-1] ** 0.5)
+        parameter.set_data(value)
+        mine.set_data(value)
+    if len(names) > 2 * len(_PROJECTIONS):
+        raise Wrong(f"your cell has {len(names)} weights; four layers have {2 * len(_PROJECTIONS)}")
+    return cell
+
+
+def _grouped(weights, query, memory, num_heads, kv_heads, repeat, scale=None, mask=None):
+    """Grouped-query attention in NumPy; ``repeat`` says which heads form a group."""
+
+    def project(x, name, heads):
+        y = x @ weights[f"{name}_projection.weight"].T + weights[f"{name}_projection.bias"]
+        return y.reshape((*y.shape[:2], heads, -1)).transpose(0, 2, 1, 3)  # (B, heads, T, Dk)
+
+    q = project(query, "query", num_heads)
+    k, v = (
+        repeat(project(memory, name, kv_heads), num_heads // kv_heads, axis=1)
+        for name in ("key", "value")
+    )
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    scores = q @ k.swapaxes(-1, -2) * scale
+    heads = softmax(scores if mask is None else np.where(mask, scores, -np.inf)) @ v
+    joined = heads.transpose(0, 2, 1, 3).reshape(query.shape)
+    return joined @ weights["output_projection.weight"].T + weights["output_projection.bias"]
+
+
+def _same_gradients(cell, library, inputs):
+    """The gradients of both cells agree, weight by weight."""
+    queries = inputs[0].shape[1]
+    mask = Tensor(np.ones((1, 1, queries, inputs[1].shape[1]), bool))
+    gradients = []
+    for each in (cell, library):
+        weights = each.parameters_dict()
+        wanted = [weights[name] for name in library.parameters_dict()]
+
+        def loss(*arguments, each=each):
+            return (each(*arguments) ** 2).sum()
+
+        gradients.append(call(ms.grad(loss, None, wanted), *inputs, mask))
+    for name, mine, theirs in zip(library.parameters_dict(), *gradients):
+        hint = "Every step from the weights to the output must be an operator of MindSpore."
+        expect_close(mine, theirs.asnumpy(), hint, f"the gradient of {name}", tolerance=1e-3)
