@@ -6,6 +6,7 @@ import math
 from collections import Counter
 
 import numpy as np
+from mindspore import nn, ops
 
 
 def log_prob(table, ids):
@@ -156,12 +157,96 @@ def top_p_without_room_for_rounding(probabilities, p):
     return kept / kept.sum()
 
 
+class Scorer(nn.Cell):
+    counts_padding = False
+    power = 1.0  # of the penalty
+    five = 5
+
+    def __init__(self, model, alpha):
+        super().__init__()
+        self.model, self.alpha = model, alpha
+
+    def construct(self, source, decoder_input, labels):
+        log_probs = ops.log_softmax(self.model(source, decoder_input), -1)
+        found = ops.gather_elements(log_probs, 2, labels.expand_dims(-1)).squeeze(-1)
+        is_real = (labels != 0).astype(found.dtype)
+        total = found.sum(1) if self.counts_padding else (found * is_real).sum(1)
+        divisor = ((self.five + is_real.sum(1)) / 6) ** self.alpha
+        return total / divisor**self.power
+
+
+class ScorerWithPadding(Scorer):
+    counts_padding = True
+
+
+class ScorerWithoutPenalty(Scorer):
+    power = 0.0
+
+
+class ScorerThatMultiplies(Scorer):
+    power = -1.0
+
+
+class ScorerWithoutTheEnd(Scorer):
+    five = 4
+
+
+class ScorerOfTheBatch(Scorer):
+    def construct(self, source, decoder_input, labels):
+        return super().construct(source, decoder_input, labels).sum()
+
+
+def scorer_that_is_no_cell(model, alpha):
+    return lambda source, decoder_input, labels: labels.sum(1)
+
+
+def one_by_one(attention, x, room, last=0, shift=0, has_mask=True):
+    shape = (x.shape[0], attention.num_heads, room, attention.d_head)
+    keys, values = ops.zeros(shape), ops.zeros(shape)
+    places = ops.arange(room)
+    rows = []
+    for t in range(x.shape[1]):
+        new = x[:, t : t + 1]
+        key, value = attention.project_key_value(new, new)
+        is_here = (places == t + shift).reshape((1, 1, room, 1))
+        keys, values = ops.where(is_here, key, keys), ops.where(is_here, value, values)
+        mask = (places <= t + last).reshape((1, 1, 1, room)) if has_mask else None
+        rows.append(attention.attend(new, keys, values, mask)[0])
+    return ops.cat(rows, 1)
+
+
+def one_by_one_without_itself(attention, x, room):
+    return one_by_one(attention, x, room, last=-1)
+
+
+def one_by_one_written_too_late(attention, x, room):
+    return one_by_one(attention, x, room, shift=1)
+
+
+def one_by_one_with_an_empty_place(attention, x, room):
+    return one_by_one(attention, x, room, last=1)
+
+
+def one_by_one_without_mask(attention, x, room):
+    return one_by_one(attention, x, room, has_mask=False)
+
+
+def one_by_one_that_forgets(attention, x, room):
+    return ops.cat([one_by_one(attention, x[:, t : t + 1], room) for t in range(x.shape[1])], 1)
+
+
+def all_at_once_without_mask(attention, x, room):
+    return attention(x, x, x)
+
+
 RIGHT = {
     "6.1": (log_prob,),
     "6.2": (brevity,),
     "6.3": (matches,),
     "6.4": (tie,),
     "6.5": (top_p,),
+    "6.6": (Scorer,),
+    "6.7": (one_by_one,),
 }
 WRONG = {
     "6.1": [(log_prob_without_the_end,), (probability,), (mean_log_prob,)],
@@ -179,8 +264,31 @@ WRONG = {
         (top_p_as_a_threshold,),
         (top_p_in_the_given_order,),
     ],
+    "6.6": [
+        (ScorerWithPadding,),
+        (ScorerWithoutPenalty,),
+        (ScorerThatMultiplies,),
+        (ScorerWithoutTheEnd,),
+        (ScorerOfTheBatch,),
+        (scorer_that_is_no_cell,),
+    ],
+    "6.7": [
+        (one_by_one_without_itself,),
+        (one_by_one_written_too_late,),
+        (one_by_one_with_an_empty_place,),
+        (one_by_one_without_mask,),
+        (one_by_one_that_forgets,),
+        (all_at_once_without_mask,),
+    ],
 }
-ALSO_RIGHT = [("6.3", (matches_in_an_array,))]
+
+
+def matches_in_a_zip(hypothesis, references, n):
+    found, total = matches(hypothesis, references, n)
+    return (number for number in (found, total))
+
+
+ALSO_RIGHT = [("6.3", (matches_in_an_array,)), ("6.3", (matches_in_a_zip,))]
 NAMED = {
     "6.2": [
         ((brevity_of_the_shortest,), "not the shortest reference counts"),
@@ -193,4 +301,18 @@ NAMED = {
         ((matches_of_the_first,), "only the first reference"),
     ],
     "6.5": [((top_p_without_room_for_rounding,), "rounding error below 1")],
+    "6.6": [
+        ((ScorerWithPadding,), "padding has a part"),
+        ((ScorerWithoutPenalty,), "this is log p alone"),
+        ((ScorerThatMultiplies,), "you multiply"),
+        ((ScorerWithoutTheEnd,), "the end token counts"),
+        ((scorer_that_is_no_cell,), "expected a subclass of nn.Cell"),
+    ],
+    "6.7": [
+        ((one_by_one_without_itself,), "have no part in its own row, and the first row"),
+        ((one_by_one_with_an_empty_place,), "differ from those of all positions"),
+        ((one_by_one_without_mask,), "depend on the room"),
+        ((one_by_one_that_forgets,), "does not reach the rows behind"),
+        ((all_at_once_without_mask,), "what is yet to come"),
+    ],
 }

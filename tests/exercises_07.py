@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from mindspore import nn, ops
+
+from step_llm.nn.masks import causal_mask
 
 
 def log_probs(logits, labels):
@@ -111,7 +116,147 @@ def loss_over_positions(logits, labels):
     return -found[labels != 0].mean()
 
 
-RIGHT = {"7.1": (loss,), "7.2": (min_p,), "7.3": (cache_bytes,), "7.4": (split,)}
+class Block(nn.Cell):
+    is_causal, is_scaled, is_pre, is_one_head, activation = True, True, True, False, ops.gelu
+
+    def __init__(self, d_model, num_heads, d_ff):
+        super().__init__()
+        self.num_heads = 1 if self.is_one_head else num_heads
+        self.norm_1, self.norm_2 = nn.LayerNorm((d_model,)), nn.LayerNorm((d_model,))
+        self.query, self.key = nn.Dense(d_model, d_model), nn.Dense(d_model, d_model)
+        self.value, self.output = nn.Dense(d_model, d_model), nn.Dense(d_model, d_model)
+        self.inner, self.outer = nn.Dense(d_model, d_ff), nn.Dense(d_ff, d_model)
+
+    def heads(self, x):
+        batch, length, width = x.shape
+        x = x.reshape((batch, length, self.num_heads, width // self.num_heads))
+        return x.transpose((0, 2, 1, 3))
+
+    def attend(self, x):
+        query, key, value = (self.heads(part(x)) for part in (self.query, self.key, self.value))
+        scores = ops.matmul(query, key.transpose((0, 1, 3, 2)))
+        if self.is_scaled:
+            scores = scores / math.sqrt(query.shape[-1])
+        if self.is_causal:
+            scores = ops.masked_fill(scores, ~causal_mask(x.shape[1]), -1e9)
+        mixed = ops.matmul(ops.softmax(scores, -1), value)
+        return self.output(mixed.transpose((0, 2, 1, 3)).reshape(x.shape))
+
+    def construct(self, x):
+        if not self.is_pre:
+            x = self.norm_1(x + self.attend(x))
+            return self.norm_2(x + self.outer(type(self).activation(self.inner(x))))
+        x = x + self.attend(self.norm_1(x))
+        return x + self.outer(type(self).activation(self.inner(self.norm_2(x))))
+
+
+class BlockWithoutMask(Block):
+    is_causal = False
+
+
+class BlockWithoutScale(Block):
+    is_scaled = False
+
+
+class PostNormBlock(Block):
+    is_pre = False
+
+
+class BlockOfOneHead(Block):
+    is_one_head = True
+
+
+class BlockWithRelu(Block):
+    activation = ops.relu
+
+
+class BlockWithoutSums(Block):
+    def construct(self, x):
+        x = self.attend(self.norm_1(x))
+        return self.outer(ops.gelu(self.inner(self.norm_2(x))))
+
+
+class BlockOfOtherNames(nn.Cell):
+    def __init__(self, d_model, num_heads, d_ff):
+        super().__init__()
+        self.attention = nn.Dense(d_model, d_model)
+
+    def construct(self, x):
+        return x + self.attention(x)
+
+
+class BlockWithFrozenKeys(Block):
+    def heads(self, x):
+        return ops.stop_gradient(super().heads(x))
+
+
+def batch(captions, of_inputs=slice(None, -1), of_labels=slice(1, None), end=2):
+    length = max(map(len, captions)) + 2
+    ids = np.zeros((len(captions), length), np.int32)
+    for row, caption in zip(ids, captions):
+        row[: len(caption) + 2] = [1, *caption, end]
+    return ids[:, of_inputs], ids[:, of_labels]
+
+
+def batch_unshifted(captions):
+    return batch(captions, of_labels=slice(None, -1))
+
+
+def batch_shifted_twice(captions):
+    inputs, labels = batch(captions)
+    return inputs, np.pad(labels, ((0, 0), (0, 1)))[:, 1:]
+
+
+def batch_turned_round(captions):
+    inputs, _ = batch(captions)
+    return inputs, np.pad(inputs, ((0, 0), (1, 0)))[:, :-1]
+
+
+def batch_without_end(captions):
+    return batch(captions, end=0)
+
+
+def batch_padded_with_ends(captions):
+    inputs, labels = batch(captions)
+    return inputs, np.where(labels == 0, 2, labels)
+
+
+def causal_attention(query, key, value, hidden=lambda t, s: s > t, axis=-1):
+    scores = ops.matmul(query, key.transpose((0, 1, 3, 2))) / math.sqrt(query.shape[-1])
+    place = ops.arange(query.shape[2])
+    scores = ops.masked_fill(scores, hidden(place.reshape((-1, 1)), place.reshape((1, -1))), -1e9)
+    return ops.matmul(ops.softmax(scores, axis), value)
+
+
+def attention_turned_round(query, key, value):
+    return causal_attention(query, key, value, lambda t, s: s <= t)
+
+
+def attention_without_itself(query, key, value):
+    return causal_attention(query, key, value, lambda t, s: s >= t)
+
+
+def attention_to_the_last(query, key, value):
+    return causal_attention(query, key, value, lambda t, s: s != t)
+
+
+def attention_without_mask(query, key, value):
+    return causal_attention(query, key, value, lambda t, s: s + t < 0)
+
+
+def attention_over_queries(query, key, value):
+    return causal_attention(query, key, value, axis=-2)
+
+
+RIGHT = {
+    "7.1": (loss,),
+    "7.2": (min_p,),
+    "7.3": (cache_bytes,),
+    "7.4": (split,),
+    "7.5": (Block,),
+    "7.6": (batch,),
+    "7.7": (causal_attention,),
+}
 
 WRONG = {
     "7.1": [(loss_with_padding,), (loss_divided_by_all,), (loss_of_logits,), (loss_of_texts,)],
@@ -123,11 +268,59 @@ WRONG = {
         (split_in_another_order,),
         (split_with_one_bias,),
     ],
+    "7.5": [
+        (BlockWithoutMask,),
+        (BlockWithoutScale,),
+        (PostNormBlock,),
+        (BlockOfOneHead,),
+        (BlockWithRelu,),
+        (BlockWithoutSums,),
+        (BlockOfOtherNames,),
+        (BlockWithFrozenKeys,),
+    ],
+    "7.6": [
+        (batch_unshifted,),
+        (batch_shifted_twice,),
+        (batch_turned_round,),
+        (batch_without_end,),
+        (batch_padded_with_ends,),
+    ],
+    "7.7": [
+        (attention_turned_round,),
+        (attention_without_itself,),
+        (attention_to_the_last,),
+        (attention_without_mask,),
+        (attention_over_queries,),
+    ],
 }
 ALSO_RIGHT = [("7.4", (split_lazily,))]
 NAMED = {
     "7.1": [
         ((loss_shifted_again,), "shift nothing"),
         ((loss_over_positions,), "over the vocabulary"),
+    ],
+    "7.5": [
+        ((BlockWithoutMask,), "causal mask is missing"),
+        ((BlockWithoutScale,), "√Dk"),
+        ((PostNormBlock,), "post-norm"),
+        ((BlockOfOneHead,), "one wide head"),
+        ((BlockWithRelu,), "not ReLU"),
+        ((BlockWithoutSums,), "residual sums are missing"),
+        ((BlockOfOtherNames,), "self.query"),
+        ((BlockWithFrozenKeys,), "has no gradient"),
+    ],
+    "7.6": [
+        ((batch_unshifted,), "repeating what it reads"),
+        ((batch_shifted_twice,), "two places on"),
+        ((batch_turned_round,), "go back"),
+        ((batch_without_end,), "the end token is no label"),
+        ((batch_padded_with_ends,), "behind the end"),
+    ],
+    "7.7": [
+        ((attention_turned_round,), "those behind it do not"),
+        ((attention_without_itself,), "rows before it move"),
+        ((attention_to_the_last,), "some have no part"),
+        ((attention_without_mask,), "they see what they are to predict"),
+        ((attention_over_queries,), "do not sum to 1"),
     ],
 }

@@ -65,16 +65,16 @@ def beam_tree() -> Canvas:
     canvas.text(632, 296, "no open prefix is above .306", 13)
     y = 392
     for x, kind, label in [
-        (24, "attention", "kept"),
-        (120, "data", "dropped"),
-        (236, "good", "found by beam search"),
+        (16, "attention", "kept"),
+        (94, "data", "dropped"),
+        (190, "good", "found by beam search"),
     ]:
         canvas.box(x, y - 12, 24, 16, "", kind, radius=3)
         canvas.text(x + 32, y + 1, label, 13, anchor="start")
-    canvas.box(436, y - 12, 24, 16, "", "norm", radius=3)
-    canvas.text(468, y + 1, "found by greedy search", 13, anchor="start")
-    canvas.line((640, y - 4), (672, y - 4), width=3)
-    canvas.text(680, y + 1, "its path", 13, anchor="start")
+    canvas.box(376, y - 12, 24, 16, "", "norm", radius=3)
+    canvas.text(408, y + 1, "found by greedy search", 13, anchor="start")
+    canvas.line((586, y - 4), (624, y - 4), width=3)
+    canvas.text(634, y + 1, "path of greedy search", 13, anchor="start")
     return canvas
 
 

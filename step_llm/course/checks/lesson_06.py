@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import numpy as np
+from mindspore import Tensor, nn, ops
 
 from step_llm.course.checks.judge import (
     Wrong,
     call,
+    expect_close,
     expect_number,
     expect_parts,
     expect_shape,
     recognise,
 )
+from step_llm.models.config import TransformerConfig
+from step_llm.models.transformer import Transformer
+from step_llm.nn.attention import MultiHeadAttention
+from step_llm.nn.masks import causal_mask
+from step_llm.runtime.graph_mode import compiled
+
+
+class _Compiled(nn.Cell):
+    """A reader's Cell inside a compiled one."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell = cell
+
+    @compiled
+    def construct(self, source, decoder_input, labels):
+        return self.cell(source, decoder_input, labels)
 
 
 def exercise_1(log_prob):
@@ -167,3 +186,107 @@ def exercise_5(top_p):
             raise Wrong(case + "as many tokens as needed, but not the most probable ones")
         raise Wrong(case + f"you keep {yours} tokens; expected {size}")
     return "the set is small where the model is sure and large where it is not, unlike with top-k"
+
+
+def exercise_6(scorer):
+    """A Cell that gives each translation of a batch its score, in one pass, compiled or not."""
+    config = TransformerConfig(
+        source_vocab_size=20, target_vocab_size=20, d_model=16, num_heads=2,
+        num_encoder_layers=1, num_decoder_layers=1, d_ff=32,
+    )  # fmt: skip
+    model = Transformer(config, seed=6).set_train(False)
+    rng = np.random.default_rng(66)
+    source = rng.integers(4, 20, (3, 5)).astype(np.int32)
+    labels = np.zeros((3, 7), np.int32)
+    for row, length in zip(labels, (7, 3, 5)):
+        row[:length] = [*rng.integers(4, 20, length - 1), 2]
+    inputs = np.concatenate([np.ones((3, 1), np.int32), labels[:, :-1]], axis=1)
+    inputs[inputs == 2] = 0
+    tensors = [Tensor(array) for array in (source, inputs, labels)]
+    log_p = ops.log_softmax(model(*tensors[:2]), -1).asnumpy()
+    log_p = np.take_along_axis(log_p, labels[..., None], -1)[..., 0]  # (B, T)
+    is_real = labels != 0
+    total, lengths = (log_p * is_real).sum(1), is_real.sum(1)
+    for alpha in (0.6, 0.0):
+        cell = call(scorer, model, alpha)
+        if not isinstance(cell, nn.Cell):
+            raise Wrong(f"expected a subclass of nn.Cell, got {type(cell).__name__} from it")
+        got = expect_shape(call(cell, *tensors), (3,), "what construct returns")
+        divisor = ((5 + lengths) / 6) ** alpha
+        if not np.allclose(got, total / divisor, atol=1e-4):
+            recognise(
+                got,
+                (log_p.sum(1) / divisor, "padding has a part in your sums"),
+                (log_p.sum(1) / ((5 + 7) / 6) ** alpha, "padding has a part in your sums"),
+                (total / ((5 + 7) / 6) ** alpha, "the length of a row is without its padding"),
+                (
+                    total / ((4 + lengths) / 6) ** alpha,
+                    "the end token counts as one token of the length, too",
+                ),
+                (
+                    (log_p * is_real * (labels != 2)).sum(1) / divisor,
+                    "the end token is missing from the sums: its probability is the last factor",
+                ),
+                (total * divisor, "divide by the penalty; you multiply"),
+                (-total / divisor, "a score is a log-probability, below 0, not a loss"),
+                (total, "this is log p alone; divide it by the length penalty"),
+                (total / lengths**alpha, "the penalty is ((5 + length) / 6)^α, not length^α"),
+                (total.sum() / divisor.sum(), "one number for each translation, not for the batch"),
+                case=f"α = {alpha}: ",
+                atol=1e-4,
+            )
+            raise Wrong(
+                f"α = {alpha}: your scores are {np.round(got, 3).tolist()}; expected "
+                f"{np.round(total / divisor, 3).tolist()}"
+            )
+    hint = "The same construct gave the right scores uncompiled."
+    expect_close(call(_Compiled(cell), *tensors), got, hint, "what the compiled Cell returns")
+    return "what a search adds up step by step, one pass gives at once: no step waits for another"
+
+
+def exercise_7(one_by_one):
+    """Causal self-attention with a cache, mended: equal to all positions at once."""
+    attention = MultiHeadAttention(d_model=8, num_heads=2)
+    rng = np.random.default_rng(67)
+    for name in ("query", "key", "value", "output"):
+        bias = getattr(attention, f"{name}_projection").bias
+        bias.set_data(Tensor(rng.normal(size=8).astype(np.float32)))
+    x = rng.normal(size=(2, 5, 8)).astype(np.float32)
+
+    def run(x, room=7):
+        return expect_shape(call(one_by_one, attention, Tensor(x), room), x.shape, "the output")
+
+    got = run(x)
+    if not np.isfinite(got).all():
+        raise Wrong("the output has values that are not finite: which rows may look nowhere?")
+    mask = causal_mask(5)
+    expected = attention(Tensor(x), Tensor(x), Tensor(x), mask).asnumpy()
+    if np.allclose(got, expected, atol=1e-4):
+        if not np.allclose(run(x, 5), expected, atol=1e-4):
+            raise Wrong("with room for just as many places as there are positions it goes wrong")
+        return "each row is that of all positions at once: it sees those before it, and itself"
+    moves = np.zeros((5, 5), bool)  # which row moves if which place of x is changed
+    for place in range(5):
+        changed = x.copy()
+        changed[:, place] += 1.0
+        moves[place] = np.abs(run(changed) - got).max(axis=(0, 2)) > 1e-5
+    if np.tril(moves, -1).any():
+        raise Wrong("a change at one position moves rows before it: they see what is yet to come")
+    # A row's query moves with its place in any case; does its own value have a part in it?
+    attention.query_projection.weight.set_data(Tensor(np.zeros((8, 8), np.float32)))
+    got = run(x)
+    changed = x.copy()
+    changed[:, 1] += 1.0
+    if np.abs(run(changed) - got)[:, 1].max() < 1e-5:
+        first = np.abs(got[:, 0] - attention.output_projection.bias.asnumpy()).max() < 1e-5
+        seen = ", and the first row sees nothing at all: it is the bias of the output" * int(first)
+        raise Wrong("the key and value of a position have no part in its own row" + seen)
+    if not moves[0, 1:].all():
+        raise Wrong("a change at position 0 does not reach the rows behind it: is it kept?")
+    if np.abs(run(x, 9) - got).max() > 1e-5:
+        raise Wrong("the rows depend on the room of the cache: empty places are attended to")
+    worst = np.abs(got - expected).max()
+    raise Wrong(
+        f"the rows differ from those of all positions at once by up to {worst:.2g}; is a row's own "
+        "place the last one that it sees?"
+    )
