@@ -127,7 +127,7 @@ def _set_weights(head, d, vocabulary, rng):
     for weight in head.trainable_params():
         shape = tuple(weight.shape)
         if shape == (vocabulary, d):
-            raise Wrong("the embedding's rows come as an argument; the head has no table of its own")
+            raise Wrong("the embedding's rows come as an argument: no table in the head")
         if shape in ((d, d), (vocabulary,)):
             value = rng.normal(size=shape)
             found["matrix" if len(shape) == 2 else "bias"] = value

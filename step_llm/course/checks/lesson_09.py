@@ -60,7 +60,8 @@ def exercise_2(make):
 
     def tokens(images, number):
         shape = (len(images), number, d)
-        return expect_shape(call(cell, float_tensor(images)), shape, f"of {images.shape} the answer")
+        name = f"the answer to images {images.shape}"
+        return expect_shape(call(cell, float_tensor(images)), shape, name)
 
     images = rng.normal(size=(2, channels, 4, 6))  # 2 × 3 patches
     whole = tokens(images, 6)

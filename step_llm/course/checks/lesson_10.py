@@ -102,7 +102,7 @@ def exercise_3(make):
         got = [weight.asnumpy() for weight in line.trainable_params()]
         got = np.concatenate([(old - new).ravel() / rate for old, new in zip(expected, got)])
         sums = np.sum(found, axis=0)
-        case = f"update {round_}, from {len(counts)} parts of {', '.join(map(str, counts))} labels: "
+        case = f"update {round_}, from parts of {', '.join(map(str, counts))} labels: "
         if not np.allclose(got, sums / total, atol=1e-4):
             means = np.mean([part / count for part, count in zip(found, counts)], axis=0)
             recognise(
