@@ -78,11 +78,12 @@ def exercise_3(make):
     if not isinstance(head, nn.Cell):
         raise Wrong(f"write a class that is an nn.Cell; calling it gave {type(head).__name__}")
     rng = np.random.default_rng(83)
-    weights = _set_weights(head, d, vocabulary, rng)
     hidden = rng.normal(size=(batch, length, d))
     places = np.array([[1, 3], [4, 0]])
     table = rng.normal(size=(vocabulary, d))
     arguments = float_tensor(hidden), Tensor(places.astype(np.int32)), float_tensor(table)
+    call(head, *arguments)  # or there is nothing yet
+    weights = _set_weights(head, d, vocabulary, rng)
     got = as_array(call(head, *arguments), "the logits")
     if got.shape == (batch, length, vocabulary):
         raise Wrong("these are logits of all places; gather the asked ones first")
