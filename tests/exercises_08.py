@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from mindspore import Parameter, nn, ops
+
+from step_llm import LayerNorm, Linear, gelu
 
 
 def pair(first, second, cls_id, sep_id):
@@ -26,50 +29,108 @@ def ids_alone(first, second, cls_id, sep_id):
     return [cls_id, *first, sep_id, *second, sep_id]
 
 
-def blanks(ids, is_chosen, fate, random_ids, mask_id):
-    inputs = np.where(is_chosen & (fate < 0.8), mask_id, ids)
-    return np.where(is_chosen & (fate >= 0.8) & (fate < 0.9), random_ids, inputs)
+def whole_words(is_chosen, word_of):
+    result = np.zeros(is_chosen.shape, bool)
+    for row in range(len(is_chosen)):
+        for word in word_of[row][is_chosen[row]]:
+            result[row] |= word_of[row] == word
+    return result & (word_of >= 0)
 
 
-def all_blanks(ids, is_chosen, fate, random_ids, mask_id):
-    return np.where(is_chosen, mask_id, ids)
+def whole_words_in_a_list(is_chosen, word_of):
+    return whole_words(is_chosen, word_of).tolist()
 
 
-def blanks_everywhere(ids, is_chosen, fate, random_ids, mask_id):
-    inputs = np.where(fate < 0.8, mask_id, ids)
-    return np.where((fate >= 0.8) & (fate < 0.9), random_ids, inputs)
+def words_of_all_rows(is_chosen, word_of):
+    return np.isin(word_of, word_of[is_chosen])
 
 
-def blanks_without_unchanged(ids, is_chosen, fate, random_ids, mask_id):
-    inputs = np.where(is_chosen & (fate < 0.8), mask_id, ids)
-    return np.where(is_chosen & (fate >= 0.8), random_ids, inputs)
+def words_from_the_chosen_on(is_chosen, word_of):
+    result = is_chosen.copy()
+    for place in range(1, word_of.shape[1]):
+        same = word_of[:, place] == word_of[:, place - 1]
+        result[:, place] |= result[:, place - 1] & same
+    return result
 
 
-def blanks_in_place(ids, is_chosen, fate, random_ids, mask_id):
-    ids[is_chosen & (fate < 0.8)] = mask_id
-    is_random = is_chosen & (fate >= 0.8) & (fate < 0.9)
-    ids[is_random] = random_ids[is_random]
-    return ids
+def words_with_special_tokens(is_chosen, word_of):
+    return whole_words(is_chosen, word_of) | (word_of < 0)
 
 
-def picked(log_p, labels):
-    return np.take_along_axis(log_p, labels[..., None], -1)[..., 0]
+def words_chosen_in_place(is_chosen, word_of):
+    is_chosen[:] = whole_words(is_chosen, word_of)
+    return is_chosen
 
 
-def loss(log_p, labels, pad_id):
-    return -picked(log_p, labels)[labels != pad_id].mean()
+class Head(nn.Cell):
+    has_gelu, has_norm, has_bias, gathers = True, True, True, "rows"
+
+    def __init__(self, d_model, vocab_size):
+        super().__init__()
+        self.transform = Linear(d_model, d_model)
+        self.norm = LayerNorm(d_model)
+        self.bias = Parameter(ops.zeros(vocab_size), name="bias")
+
+    def construct(self, hidden, places, words):
+        if self.gathers == "rows":
+            index = ops.broadcast_to(places.expand_dims(-1), (*places.shape, hidden.shape[-1]))
+            hidden = ops.gather_elements(hidden, 1, index)
+        elif self.gathers == "first":
+            hidden = ops.gather(hidden, places[0], 1)
+        x = self.transform(hidden)
+        x = gelu(x) if self.has_gelu else x
+        x = self.norm(x) if self.has_norm else x
+        logits = ops.matmul(x, words.T)
+        return logits + self.bias if self.has_bias else logits
 
 
-def loss_of_all_places(log_p, labels, pad_id):
-    return -picked(log_p, labels).mean()
+class HeadOfDense(nn.Cell):
+    """With MindSpore's own layers, whose bias begins at random numbers."""
+
+    def __init__(self, d_model, vocab_size):
+        super().__init__()
+        self.transform = nn.Dense(d_model, d_model, activation=nn.GELU(approximate=False))
+        self.norm = nn.LayerNorm((d_model,))
+        self.bias = Parameter(ops.zeros(vocab_size), name="bias")
+
+    def construct(self, hidden, places, words):
+        asked = ops.stack([hidden[row][places[row]] for row in range(len(hidden))])
+        return ops.matmul(self.norm(self.transform(asked)), words.T) + self.bias
 
 
-def summed_loss(log_p, labels, pad_id):
-    return -picked(log_p, labels)[labels != pad_id].sum()
+class HeadWithoutGelu(Head):
+    has_gelu = False
 
 
-def loss_over_all_places(log_p, labels, pad_id):
-    return -(picked(log_p, labels) * (labels != pad_id)).mean()
+class HeadWithoutNorm(Head):
+    has_norm = False
+
+
+class HeadThatForgetsItsBias(Head):
+    has_bias = False
+
+
+class HeadOfAllPlaces(Head):
+    gathers = "none"
+
+
+class HeadOfTheFirstRowsPlaces(Head):
+    gathers = "first"
+
+
+class HeadWithATable(Head):
+    def __init__(self, d_model, vocab_size):
+        super().__init__(d_model, vocab_size)
+        self.table = Parameter(ops.ones((vocab_size, d_model)), name="table")
+
+
+class HeadWithoutADenseLayer(nn.Cell):
+    def __init__(self, d_model, vocab_size):
+        super().__init__()
+        self.bias = Parameter(ops.zeros(vocab_size), name="bias")
+
+    def construct(self, hidden, places, words):
+        return hidden
 
 
 def one_blank_each(ids, mask_id, special_ids):
@@ -126,26 +187,70 @@ def is_more_by_rule_of_thumb(share_1, share_2, n):
     return abs(share_1 - share_2) > 0.03 and n >= 300
 
 
+def is_more_by_a_mean_error(share_1, share_2, n):
+    mean = (share_1 + share_2) / 2
+    return abs(share_1 - share_2) > 2 * math.sqrt(mean * (1 - mean) / n)
+
+
+def is_more_by_the_larger_error(share_1, share_2, n):
+    errors = [math.sqrt(share * (1 - share) / n) for share in (share_1, share_2)]
+    return abs(share_1 - share_2) > 2 * max(errors)
+
+
 RIGHT = {
     "8.1": (pair,),
-    "8.2": (blanks,),
-    "8.3": (loss,),
+    "8.2": (whole_words,),
+    "8.3": (Head,),
     "8.4": (one_blank_each,),
     "8.5": (is_more_than_chance,),
 }
+ALSO_RIGHT = [
+    ("8.1", (lambda *sentences: zip(*zip(*pair(*sentences))),)),
+    ("8.2", (whole_words_in_a_list,)),
+    ("8.3", (HeadOfDense,)),
+    ("8.4", (lambda *arguments: iter(one_blank_each(*arguments).tolist()),)),
+]
 WRONG = {
     "8.1": [(pair_without_the_last_end,), (pair_with_the_first_end_in_b,), (ids_alone,)],
-    "8.2": [(all_blanks,), (blanks_everywhere,), (blanks_without_unchanged,), (blanks_in_place,)],
-    "8.3": [(loss_of_all_places,), (summed_loss,), (loss_over_all_places,)],
+    "8.2": [
+        (lambda is_chosen, word_of: is_chosen,),
+        (words_of_all_rows,),
+        (words_from_the_chosen_on,),
+        (words_with_special_tokens,),
+        (words_chosen_in_place,),
+    ],
+    "8.3": [
+        (HeadWithoutGelu,),
+        (HeadWithoutNorm,),
+        (HeadThatForgetsItsBias,),
+        (HeadOfAllPlaces,),
+        (HeadOfTheFirstRowsPlaces,),
+        (HeadWithATable,),
+        (HeadWithoutADenseLayer,),
+    ],
     "8.4": [(one_blank_at_every_place,), (growing_blanks,)],
     "8.5": [
         (is_more_than_one_error,),
         (is_more_without_sign,),
         (is_more_than_the_sum_of_errors,),
         (is_more_by_rule_of_thumb,),
+        (is_more_by_a_mean_error,),
+        (is_more_by_the_larger_error,),
     ],
 }
 NAMED = {
+    "8.2": [
+        ((words_of_all_rows,), "in each row anew"),
+        ((words_from_the_chosen_on,), "before the chosen one"),
+        ((words_with_special_tokens,), "a special token"),
+    ],
+    "8.3": [
+        ((HeadWithoutGelu,), "GELU"),
+        ((HeadWithoutNorm,), "LayerNorm"),
+        ((HeadThatForgetsItsBias,), "bias c"),
+        ((HeadOfAllPlaces,), "gather"),
+        ((HeadOfTheFirstRowsPlaces,), "its own places"),
+    ],
     "8.4": [
         ((every_such_word_blank,), "a word that stands twice is hidden twice"),
         ((growing_blanks,), "a fresh copy"),

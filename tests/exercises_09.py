@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from mindspore import nn, ops
+
+from step_llm import Linear
 
 
 def images(patches, channels, patch_size):
@@ -38,6 +41,75 @@ def images_by_columns(patches, channels, patch_size):
     return x.transpose((0, 3, 2, 4, 1, 5)).reshape(
         (batch, channels, side * patch_size, side * patch_size)
     )
+
+
+class Patches(nn.Cell):
+    fill, before, order = -1.0, False, (0, 2, 4, 1, 3, 5)
+
+    def __init__(self, patch_size, channels, d_model):
+        super().__init__()
+        self.patch_size = patch_size
+        self.projection = Linear(channels * patch_size**2, d_model)
+
+    def construct(self, images):
+        p = self.patch_size
+        down, right = -images.shape[2] % p, -images.shape[3] % p
+        sides = (right, 0, down, 0) if self.before else (0, right, 0, down)
+        images = ops.pad(images, sides, value=self.fill)
+        batch, channels, height, width = images.shape
+        x = images.reshape((batch, channels, height // p, p, width // p, p))
+        x = x.transpose(self.order)
+        return self.finish(x.reshape((batch, -1, channels * p * p)))
+
+    def finish(self, patches):
+        return self.projection(patches)
+
+
+class PatchesByConvolution(nn.Cell):
+    def __init__(self, patch_size, channels, d_model):
+        super().__init__()
+        self.patch_size, self.d_model = patch_size, d_model
+        self.convolution = nn.Conv2d(
+            channels, d_model, patch_size, stride=patch_size, pad_mode="valid", has_bias=True
+        )
+
+    def construct(self, images):
+        p = self.patch_size
+        sides = (0, -images.shape[3] % p, 0, -images.shape[2] % p)
+        maps = self.convolution(ops.pad(images, sides, value=-1.0))
+        return maps.reshape((maps.shape[0], self.d_model, -1)).swapaxes(1, 2)
+
+
+class PatchesFilledWithGrey(Patches):
+    fill = 0.0
+
+
+class PatchesFilledInFront(Patches):
+    before = True
+
+
+class PatchesByColumns(Patches):
+    order = (0, 4, 2, 1, 3, 5)
+
+
+class PatchesByReshape(Patches):
+    order = (0, 1, 2, 3, 4, 5)
+
+
+class PatchesWithActivation(Patches):
+    def finish(self, patches):
+        return ops.relu(self.projection(patches))
+
+
+class PatchesWithoutBias(Patches):
+    def __init__(self, patch_size, channels, d_model):
+        super().__init__(patch_size, channels, d_model)
+        self.projection = Linear(channels * patch_size**2, d_model, has_bias=False)
+
+
+class PatchesWithNorm(Patches):
+    def finish(self, patches):
+        return self.projection(patches - patches.mean(axis=1, keep_dims=True))
 
 
 def count(image_size, patch_size, channels, classes, d_model, d_ff, layers):
@@ -118,7 +190,19 @@ def rollout_averaged(weights):
     return np.mean([rollout([layer]) for layer in weights], axis=0)
 
 
-RIGHT = {"9.1": (images,), "9.2": (count,), "9.3": (maps,), "9.4": (rollout,)}
+RIGHT = {
+    "9.1": (images,),
+    "9.2": (Patches,),
+    "9.3": (count,),
+    "9.4": (maps,),
+    "9.5": (rollout,),
+}
+ALSO_RIGHT = [
+    ("9.1", (lambda *arguments: images(*arguments).tolist(),)),
+    ("9.2", (PatchesByConvolution,)),
+    ("9.4", (lambda weights: list(maps(weights)),)),
+    ("9.5", (lambda weights: zip(*rollout(weights).swapaxes(0, 1)),)),
+]
 
 WRONG = {
     "9.1": [
@@ -128,17 +212,36 @@ WRONG = {
         (images_by_columns,),
     ],
     "9.2": [
+        (PatchesFilledWithGrey,),
+        (PatchesFilledInFront,),
+        (PatchesByColumns,),
+        (PatchesByReshape,),
+        (PatchesWithActivation,),
+        (PatchesWithoutBias,),
+        (PatchesWithNorm,),
+    ],
+    "9.3": [
         (count_without_class_token,),
         (count_without_positions,),
         (count_without_norms,),
         (count_of_one_channel,),
         (lambda *sizes: 0,),
     ],
-    "9.3": [(maps_without_sum,), (maps_of_columns,), (maps_from_key_0,), (maps_over_all,)],
-    "9.4": [
+    "9.4": [(maps_without_sum,), (maps_of_columns,), (maps_from_key_0,), (maps_over_all,)],
+    "9.5": [
         (rollout_without_residual,),
         (rollout_turned_round,),
         (rollout_of_sums,),
         (rollout_averaged,),
+    ],
+}
+NAMED = {
+    "9.2": [
+        ((PatchesFilledWithGrey,), "fill up with −1"),
+        ((PatchesFilledInFront,), "on the right"),
+        ((PatchesByColumns,), "row by row"),
+        ((PatchesByReshape,), "make one token"),
+        ((PatchesWithActivation,), "not linear"),
+        ((PatchesWithoutBias,), "65"),
     ],
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
+from mindspore import Parameter, ParameterTuple, nn, ops
+
+from step_llm.runtime.graph_mode import compiled
 
 
 def scale(scale, count, is_finite, window):
@@ -86,8 +90,84 @@ def scale_in_an_array(old, count, is_finite, window):
     return np.array(scale(old, count, is_finite, window))
 
 
+class Accumulation(nn.Cell):
+    sign, keeps = -1.0, False
+
+    def __init__(self, loss, weights):
+        super().__init__(auto_prefix=False)
+        self.weights = weights
+        self.sums = ParameterTuple(
+            Parameter(ops.zeros_like(weight), name=f"sum.{weight.name}") for weight in weights
+        )
+        self.gradient = ms.value_and_grad(loss, None, weights, has_aux=True)
+
+    @compiled
+    def construct(self, *batch):
+        (_, count), gradients = self.gradient(*batch)
+        for place in range(len(gradients)):
+            count = ops.depend(count, self.add(self.sums[place], gradients[place], count))
+        return count
+
+    def add(self, total, gradient, count):
+        return ops.assign_add(total, gradient)
+
+    @compiled
+    def update(self, rate, count):
+        for place in range(len(self.sums)):
+            change = rate * self.divided(self.sums[place], count)
+            done = ops.assign_add(self.weights[place], self.sign * change)
+            if not self.keeps:
+                zeros = ops.zeros_like(ops.depend(change, done))
+                rate = ops.depend(rate, ops.assign(self.sums[place], zeros))
+        return rate
+
+    def divided(self, total, count):
+        return total / count
+
+
+class AccumulationThatReplaces(Accumulation):
+    def add(self, total, gradient, count):
+        return ops.assign(total, gradient)
+
+
+class AccumulationOfMeans(Accumulation):
+    def add(self, total, gradient, count):
+        return ops.assign_add(total, gradient / count)
+
+    def divided(self, total, count):
+        return total / (3.0 if count > 4.5 else 2.0)
+
+
+class AccumulationThatKeeps(Accumulation):
+    keeps = True
+
+
+class AccumulationUphill(Accumulation):
+    sign = 1.0
+
+
+class AccumulationOfSums(Accumulation):
+    def divided(self, total, count):
+        return total
+
+
+class AccumulationInPython(Accumulation):
+    def construct(self, *batch):
+        return super().construct(*batch)
+
+
+class AccumulationWithoutUpdate(nn.Cell):
+    def __init__(self, loss, weights):
+        super().__init__()
+
+    @compiled
+    def construct(self, *batch):
+        return batch[-1].sum()
+
+
 RIGHT = {
-    "10.1": (scale,), "10.2": (loss,), "10.3": (share,), "10.4": (ring,), "10.5": (memory,),
+    "10.1": (scale,), "10.2": (loss,), "10.3": (Accumulation,), "10.4": (share,),
+    "10.5": (ring,), "10.6": (memory,),
 }  # fmt: skip
 
 WRONG = {
@@ -98,19 +178,44 @@ WRONG = {
         (scale_alone,),
     ],
     "10.2": [(loss_with_nan,), (loss_as_a_mean_of_means,), (loss_as_a_sum,)],
-    "10.3": [(share_without_padding,), (share_in_blocks,), (share_padded_in_front,)],
-    "10.4": [
+    "10.3": [
+        (AccumulationThatReplaces,),
+        (AccumulationOfMeans,),
+        (AccumulationThatKeeps,),
+        (AccumulationUphill,),
+        (AccumulationOfSums,),
+        (AccumulationInPython,),
+        (AccumulationWithoutUpdate,),
+    ],
+    "10.4": [(share_without_padding,), (share_in_blocks,), (share_padded_in_front,)],
+    "10.5": [
         (lambda pieces: pieces,),
         (lambda pieces: ring(pieces, rounds=lambda n: n),),
         (lambda pieces: ring(pieces, direction=-1),),
         (lambda pieces: ring(pieces, adds=False),),
         (lambda pieces: np.broadcast_to(pieces.sum(axis=0), pieces.shape),),
     ],
-    "10.5": [
+    "10.6": [
         (lambda parameters, copies, is_sharded: 16 * parameters,),
         (lambda parameters, copies, is_sharded: 16 * parameters / copies,),
         (lambda parameters, copies, is_sharded: parameters * (4 + 12 / copies),),
         (lambda parameters, copies, is_sharded: parameters * (4 / copies + 12),),
     ],
 }
-ALSO_RIGHT = [("10.1", (scale_in_an_array,))]
+ALSO_RIGHT = [
+    ("10.1", (scale_in_an_array,)),
+    ("10.1", (lambda *state: iter(scale(*state)),)),
+    ("10.4", (lambda *arguments: iter(share(*arguments).tolist()),)),
+    ("10.5", (lambda pieces: [list(row) for row in ring(pieces)],)),
+]
+NAMED = {
+    "10.3": [
+        ((AccumulationThatReplaces,), "only the last part"),
+        ((AccumulationOfMeans,), "the parts' means"),
+        ((AccumulationThatKeeps,), "0 again"),
+        ((AccumulationUphill,), "uphill"),
+        ((AccumulationOfSums,), "divide the sum"),
+        ((AccumulationInPython,), "@compiled"),
+        ((AccumulationWithoutUpdate,), "no update"),
+    ],
+}

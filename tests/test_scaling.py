@@ -23,7 +23,9 @@ def test_one_device():
     need = needs(SMALL, Layout(sequences=6), SLOW)
     assert (need.weights, need.optimizer) == (4 * 5090, 12 * 5090)
     assert need.activations == 4 * 34 * 80
-    assert need.compute == pytest.approx(6 * 5090 * 48 / 1e6)
+    # Each of 4 layers multiplies two matrices of 8 × 8 and 8 × 10 in a sequence, three times.
+    assert SMALL.attention_operations * 8 == 3 * 4 * 2 * (2 * 8 * 8 * 10)
+    assert need.compute == pytest.approx((6 * 5090 + 12 * 4 * 8 * 10) * 48 / 1e6)
     assert need.tensor == need.data == need.bubble == 0
     assert need.seconds == need.compute
     assert need.memory == 16 * 5090 + 4 * 34 * 80
@@ -38,7 +40,7 @@ def test_each_cut():
     own = 5090 / 4
     assert (need.weights, need.optimizer) == (4 * own, 6 * own)
     assert need.activations == 2 * 2 * 80 + 17 * 80  # 2 layers, 2 sequences, 2 · 80 / 2 bytes each
-    assert need.compute == pytest.approx(8 * own * 24 / 1e6)
+    assert need.compute == pytest.approx((8 * 5090 + 16 * 4 * 8 * 10) / 4 * 24 / 1e6)
     # Each of 2 sends the whole message: 6 messages, 160 bytes, 2 layers, 3 sequences.
     assert need.tensor == pytest.approx(6 * 160 * 2 * 3 / 1e5)
     assert need.data == pytest.approx(2 * own / 1e4)
@@ -65,6 +67,8 @@ def test_what_the_page_reads_from_the_table():
     assert copies.memory > Machine().memory > sharded.memory
     assert sharded.data == copies.data
     assert again.compute == pytest.approx(sharded.compute * 4 / 3)
+    share = EXAMPLE.attention_operations / (6 * EXAMPLE.parameters)
+    assert (round(share, 2), round(share / 2, 2)) == (0.16, 0.08)
     tenfold = Decoder(d_model=8192, num_layers=80, d_ff=28672, vocab_size=32000, length=4096)
     assert tenfold.parameters > 9 * EXAMPLE.parameters
     best = Layout(data=64, shards_optimizer=True, recomputes=True)

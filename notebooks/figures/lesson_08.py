@@ -14,9 +14,10 @@ def two_sides() -> Canvas:
         760,
         330,
         "What each position may see",
-        "Two grids for the sentence: two boys play the violin. Rows are the positions that look, "
-        "columns those that are seen. In GPT each word sees itself and the words before it, a "
-        "lower triangle. In BERT each word sees all words, before and after it.",
+        "Two grids for the sentence: two boys play the violin. A row belongs to the word that "
+        "looks (the query), a column to a word that it may look at (a key). In GPT each word sees "
+        "itself and the words before it, a lower triangle. In BERT each word sees all words, "
+        "before and after it.",
     )
     cell = 40
     for left, name, sees in (
@@ -25,17 +26,17 @@ def two_sides() -> Canvas:
     ):
         values = [[0.7 * sees(row, column) for column in range(5)] for row in range(5)]
         canvas.text(left + 2.5 * cell, 36, name, 16, bold=True)
-        canvas.text(left + 2.5 * cell, 58, "is seen", 12, colour=GREY)
+        canvas.text(left + 2.5 * cell, 58, "keys: the words that it may look at", 12, colour=GREY)
         for place, word in enumerate(SENTENCE):
             canvas.text(left + (place + 0.5) * cell, 80, word, 13)
             canvas.text(left - 10, 90 + (place + 0.5) * cell + 5, word, 13, anchor="end")
         canvas.grid(left, 90, cell, values)
-    canvas.text(24, 192, "looks", 12, anchor="start", colour=GREY)
-    canvas.text(394, 192, "looks", 12, anchor="start", colour=GREY)
+    for middle in (34, 404):
+        canvas.text(middle, 190, "query:", 12, colour=GREY)
+        canvas.text(middle, 206, "looks", 12, colour=GREY)
     canvas.text(
-        380, 314, "shaded: may attend. The row of “play” ends at “play” on the left.", 13,
-        colour=GREY,
-    )  # fmt: skip
+        380, 314, "Shaded: may attend. In GPT the row of “play” ends at “play”.", 13, colour=GREY
+    )
     return canvas
 
 
@@ -97,21 +98,22 @@ def fine_tuning() -> Canvas:
     canvas.box(470, 88, 130, 44, "body, random", "plain", 14)
     canvas.box(470, 52, 130, 30, "new head", "good", 13)
     canvas.text(24, 176, "pre-trained, then fine-tuned", 15, anchor="start", bold=True)
-    canvas.box(30, 238, 150, 46, "many captions,\nno labels", "data", 13)
-    canvas.arrow((182, 261), (222, 261))
-    canvas.box(226, 240, 130, 44, "body", "attention", 14)
-    canvas.box(226, 198, 62, 36, "blanks", "feed_forward", 12)
-    canvas.box(294, 198, 62, 36, "A, B?", "feed_forward", 12)
-    canvas.arrow((360, 262), (464, 262), width=2)
-    canvas.text(412, 252, "the body", 12, colour=GREY)
-    canvas.text(412, 280, "moves over", 12, colour=GREY)
+    canvas.box(24, 238, 156, 46, "many captions,\nno labels", "data", 13)
+    canvas.arrow((182, 261), (202, 261))
+    canvas.box(206, 240, 168, 44, "body", "attention", 14)
+    canvas.box(206, 192, 80, 42, "masked-LM\nhead", "feed_forward", 12)
+    canvas.box(294, 192, 80, 42, "next-sent.\nhead", "feed_forward", 12)
+    canvas.text(290, 304, "pre-training", 12, colour=GREY)
+    canvas.arrow((378, 262), (464, 262), width=2)
+    canvas.text(421, 252, "the body", 12, colour=GREY)
+    canvas.text(421, 280, "moves over", 12, colour=GREY)
     canvas.box(470, 240, 130, 44, "body, trained", "attention", 14)
     canvas.box(470, 204, 130, 30, "new head", "good", 13)
     canvas.box(648, 142, 116, 50, "few captions\nwith labels", "data", 13)
     canvas.arrow((690, 140), (690, 110), (606, 110))
     canvas.arrow((690, 194), (690, 262), (606, 262))
     canvas.line((24, 150), (620, 150), colour=FAINT, dashed=True)
-    canvas.text(412, 312, "same head, same labels, same number of updates", 13, colour=GREY)
+    canvas.text(535, 312, "same head, same labels", 13, colour=GREY)
     return canvas
 
 

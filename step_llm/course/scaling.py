@@ -36,6 +36,16 @@ class Decoder:
         d, f = self.d_model, self.d_ff
         return self.num_layers * (4 * d * d + 3 * d * f + 2 * d) + 2 * self.vocab_size * d + d
 
+    @property
+    def attention_operations(self) -> int:
+        """12 L T D: a token's part of Q Kᵀ and A V, forward and backward.
+
+        No weight has a part in these two products, so 6 P misses them. Each takes 2 T D operations
+        a token and layer, and twice as many backward. This is the whole of T × T, as this course
+        computes it; a kernel that leaves out what a causal mask hides needs half.
+        """
+        return 12 * self.num_layers * self.length * self.d_model
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -130,9 +140,10 @@ def needs(model: Decoder, layout: Layout, machine: Machine) -> Needs:
     Formula: memory 4 P/(t p) for weights and gradients in half precision, 12 P/(t p) for Adam
     (divided by d where the optimizer is sharded); activations 34 T D bytes a layer and sequence
     divided by t, or 2 T D where they are recomputed, for as many sequences as are in the pipeline
-    at once (p). Time 6 P floating-point operations a token (8 P with recomputation). A ring
-    all-reduce over n devices sends 2 (n − 1)/n of its bytes: for tensor parallelism four of 2 T D
-    bytes a layer and sequence (six with recomputation), for data parallelism one of 2 P/(t p).
+    at once (p). Time 6 P + 12 L T D floating-point operations a token (a third more with
+    recomputation), divided by t p. A ring all-reduce over n devices sends 2 (n − 1)/n of its bytes:
+    for tensor parallelism four of 2 T D bytes a layer and sequence (six with recomputation), for
+    data parallelism one of 2 P/(t p).
 
     Args:
         model, layout, machine: what is trained, how it lies, and on what. Tensor parallelism stays
@@ -152,14 +163,16 @@ def needs(model: Decoder, layout: Layout, machine: Machine) -> Needs:
     else:
         activations = p * layers * whole_layer
     tokens = layout.micro_batches * model.length
-    per_token = 8 if layout.recomputes else 6
+    per_token = (6 * model.parameters + model.attention_operations) / (t * p)
+    if layout.recomputes:
+        per_token *= 4 / 3  # the forward pass, a third of it, once more
     messages = 6 if layout.recomputes else 4
     tensor_bytes = messages * _ring(t) * 2 * hidden * layers * layout.micro_batches
     return Needs(
         weights=4 * own,
         optimizer=12 * own / (d if layout.shards_optimizer else 1),
         activations=activations,
-        compute=per_token * own * tokens / machine.flops,
+        compute=per_token * tokens / machine.flops,
         tensor=tensor_bytes / machine.near,
         data=_ring(d) * 2 * own / machine.far,
         bubble=(p - 1) / (layout.micro_batches + p - 1),
@@ -176,8 +189,8 @@ LAYOUTS = {
     "64 copies": Layout(data=64),
     "the optimizer sharded": Layout(data=64, shards_optimizer=True),
     "activations recomputed": Layout(data=64, shards_optimizer=True, recomputes=True),
-    "8 share each layer": Layout(data=8, tensor=8, shards_optimizer=True),
-    "and 4 stages": Layout(data=2, tensor=8, pipeline=4, shards_optimizer=True),
+    "8 share a layer": Layout(data=8, tensor=8, shards_optimizer=True),
+    "8 share a layer, 4 stages": Layout(data=2, tensor=8, pipeline=4, shards_optimizer=True),
 }
 
 
@@ -185,8 +198,8 @@ def table(model: Decoder = EXAMPLE, machine: Machine | None = None) -> str:
     """The example's layouts, a row each, in Markdown."""
     machine = machine or Machine()
     lines = [
-        "| layout | d × t × p | weights, gradients | Adam | activations | GiB a device | fits "
-        "| compute | tensor | data | waiting | s an update |",
+        "| layout | d × t × p | weights, gradients | Adam | activations | GiB per device | fits "
+        "| compute | tensor | data | waiting | s per update |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, layout in LAYOUTS.items():

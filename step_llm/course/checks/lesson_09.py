@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
+from mindspore import nn
 
-from step_llm.course.checks.judge import Wrong, call, expect_number, expect_shape, recognise
+from step_llm.course.checks.judge import (
+    Wrong,
+    call,
+    expect_number,
+    expect_shape,
+    float_tensor,
+    recognise,
+)
 
 
 def exercise_1(images):
@@ -35,7 +44,74 @@ def exercise_1(images):
     return "cutting an image loses nothing: patches hold the same numbers in another order"
 
 
-def exercise_2(count):
+def exercise_2(make):
+    """A patch embedding as a Cell, for images of any height and width."""
+    patch, channels, d = 2, 3, 5
+    cell = call(make, patch, channels, d)
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(f"write a class that is an nn.Cell; calling it gave {type(cell).__name__}")
+    call(cell, float_tensor(np.ones((1, channels, patch, patch))))  # or there is nothing yet
+    weights = cell.trainable_params()
+    count, expected = sum(weight.size for weight in weights), channels * patch**2 * d + d
+    if count != expected:
+        raise Wrong(f"the Cell has {count} weights; one linear map of C P² to D has {expected}")
+    rng = np.random.default_rng(92)
+    for weight in weights:
+        weight.set_data(float_tensor(rng.normal(size=weight.shape)))
+
+    def tokens(images, number):
+        shape = (len(images), number, d)
+        name = f"the answer to images {images.shape}"
+        return expect_shape(call(cell, float_tensor(images)), shape, name)
+
+    images = rng.normal(size=(2, channels, 4, 6))  # 2 × 3 patches
+    whole = tokens(images, 6)
+    for place in range(6):
+        top, left = patch * (place // 3), patch * (place % 3)
+        for channel, row, column in np.ndindex(channels, patch, patch):
+            other = images.copy()
+            other[:, channel, top + row, left + column] += 1.0
+            moved = np.flatnonzero(np.abs(tokens(other, 6) - whole).max(axis=(0, 2)) > 1e-4)
+            case = f"pixel ({top + row}, {left + column}) of a 4 × 6 image moves the tokens "
+            case += f"{moved.tolist()}; it should move token {place} alone"
+            if len(moved) != 1:
+                raise Wrong(case + (", its own" if len(moved) else "; it is not read at all"))
+            if moved[0] != place:
+                raise Wrong(
+                    case + ": a patch's pixels, of all channels, make one token, and patches stand "
+                    "row by row, from left to right"
+                )
+    tiled = np.tile(images[:, :, :patch, :patch], (1, 1, 2, 3))
+    if not np.allclose(tokens(tiled, 6), whole[:, :1], atol=1e-4):
+        raise Wrong("the same patch gives another token at another place; one map serves all")
+    nothing = tokens(np.zeros_like(images), 6)
+    if not np.allclose(tokens(2 * images, 6) - nothing, 2 * (whole - nothing), atol=1e-3):
+        raise Wrong("the map from a patch to its token is not linear: no activation here")
+
+    odd = rng.normal(size=(1, channels, 3, 5))
+    got = tokens(odd, 6)
+
+    def filled(value, before=0):
+        sides = (before, 1 - before)
+        return np.pad(odd, ((0, 0), (0, 0), sides, sides), constant_values=value)
+
+    if not np.allclose(got, tokens(filled(-1.0), 6), atol=1e-4):
+        recognise(
+            got,
+            (tokens(filled(0.0), 6), "fill up with −1, no ink; 0 is grey"),
+            (tokens(filled(-1.0, before=1), 6), "add the pixels on the right and at the bottom"),
+            case="an image of 3 × 5: ",
+            atol=1e-4,
+        )
+        raise Wrong("an image of 3 × 5 is not embedded as one of 4 × 6 with −1 on its margin")
+    found = ms.grad(lambda x: (cell(x) ** 2).sum(), None, ms.ParameterTuple(weights))
+    for weight, gradient in zip(weights, call(found, float_tensor(images))):
+        if not np.abs(gradient.asnumpy()).max() > 0:
+            raise Wrong(f"the loss has no gradient for {weight.name}: does it take part?")
+    return "any image becomes a sentence; a trained ViT has positions for its own size alone"
+
+
+def exercise_3(count):
     """The number of weights of a Vision Transformer."""
     for case in ((8, 2, 1, 10, 64, 128, 3), (224, 16, 3, 1000, 768, 3072, 12)):
         size, patch, channels, classes, d, d_ff, layers = case
@@ -69,7 +145,7 @@ def exercise_2(count):
     return "the second case is ViT-Base/16: 86.6 million, most of them in the layers"
 
 
-def exercise_3(maps):
+def exercise_4(maps):
     """Where the class token looks, for each head."""
     for batch, heads, side in ((2, 3, 2), (1, 4, 4)):
         tokens = side * side + 1
@@ -97,7 +173,7 @@ def exercise_3(maps):
     return "what the class token gave to itself is left out, so the heads can be compared"
 
 
-def exercise_4(rollout):
+def exercise_5(rollout):
     """The product of all layers' mean attention, each mixed with the identity."""
     rng = np.random.default_rng(94)
     for batch, heads, tokens, layers in ((1, 2, 3, 1), (2, 3, 5, 3)):

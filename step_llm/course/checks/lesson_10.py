@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
+from mindspore import nn, ops
 
 from step_llm.course.checks.judge import (
     Wrong,
@@ -11,6 +13,7 @@ from step_llm.course.checks.judge import (
     expect_number,
     expect_parts,
     expect_shape,
+    float_tensor,
     recognise,
 )
 
@@ -67,7 +70,87 @@ def exercise_2(combine):
     return "mean times tokens gives the sum back, and sums can be added"
 
 
-def exercise_3(share):
+def exercise_3(make):
+    """Gradients that add up over the parts of a batch, in compiled functions."""
+    rng = np.random.default_rng(103)
+    line = _Line(rng)
+    start = [weight.asnumpy().copy() for weight in line.trainable_params()]
+    cell = call(make, line.loss, ms.ParameterTuple(line.trainable_params()))
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(f"write a class that is an nn.Cell; calling it gave {type(cell).__name__}")
+    for name in ("construct", "update"):
+        method = getattr(type(cell), name, None)
+        if method is None:
+            raise Wrong(f"the Cell has no {name}")
+        if not hasattr(method, "__wrapped__"):
+            raise Wrong(f"{name} is not compiled: write @compiled above it")
+    expected = start
+    for round_, counts in enumerate(((4, 1, 2), (1, 3)), start=1):
+        parts = [_part(rng, count) for count in counts]
+        found = [_line_gradient(expected, *part) for part in parts]
+        for number, (part, count) in enumerate(zip(parts, counts), start=1):
+            told = expect_number(call(cell, *map(float_tensor, part)), "what construct returns")
+            if told != count:
+                raise Wrong(f"part {number} has {count} labels; construct returns {told:g}")
+        rate, total = 0.25, sum(counts)
+        arguments = float_tensor(rate), float_tensor(total)
+        try:
+            cell.update(*arguments)
+        except Exception as error:
+            first = str(error).strip().split("\n")[0]
+            raise Wrong(f"update raised {type(error).__name__}: {first}") from None
+        got = [weight.asnumpy() for weight in line.trainable_params()]
+        got = np.concatenate([(old - new).ravel() / rate for old, new in zip(expected, got)])
+        sums = np.sum(found, axis=0)
+        case = f"update {round_}, from parts of {', '.join(map(str, counts))} labels: "
+        if not np.allclose(got, sums / total, atol=1e-4):
+            means = np.mean([part / count for part, count in zip(found, counts)], axis=0)
+            recognise(
+                got,
+                (0 * got, "the weights have not moved"),
+                (-sums / total, "the step goes uphill: subtract it"),
+                (sums, "divide the sum by the number of labels"),
+                (means, "this is the mean of the parts' means: add up sums, divide once"),
+                (found[-1] / total, "only the last part counts: add its gradient to the others"),
+                (found[-1] / counts[-1], "only the last part counts: add its gradient"),
+                case=case,
+                atol=1e-4,
+            )
+            if round_ > 1:
+                raise Wrong(case + "the first update was right: are the sums 0 again after it?")
+            raise Wrong(case + "the weights are not those of one step from the large batch")
+        expected = [weight.asnumpy().copy() for weight in line.trainable_params()]
+    return "one update from several parts, and never more than one part's activations in memory"
+
+
+class _Line(nn.Cell):
+    """A linear model with two weights, and its loss: the sum over the labels that count."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.matrix = ms.Parameter(float_tensor(rng.normal(size=(3, 2))), name="matrix")
+        self.bias = ms.Parameter(float_tensor(rng.normal(size=2)), name="bias")
+
+    def construct(self, x):
+        return ops.matmul(x, self.matrix) + self.bias
+
+    def loss(self, x, y, is_real):
+        error = self.construct(x) - y
+        return ((error * error).sum(-1) * is_real).sum(), is_real.sum()
+
+
+def _part(rng, count, rows=5):
+    """Inputs, labels, and 1 for each of the rows that count."""
+    return rng.normal(size=(rows, 3)), rng.normal(size=(rows, 2)), np.arange(rows) < count
+
+
+def _line_gradient(weights, x, y, is_real):
+    """The gradient of ``_Line.loss``, as one long vector."""
+    error = 2 * (x @ weights[0] + weights[1] - y) * is_real[:, None]
+    return np.concatenate([(x.T @ error).ravel(), error.sum(axis=0)])
+
+
+def exercise_4(share):
     """A worker's rows, filled up to the same number for all."""
     for rows, size in ((6, 2), (5, 2), (5, 4), (2, 3), (3, 1)):
         batch = np.arange(1, 3 * rows + 1).reshape(rows, 3)
@@ -91,7 +174,7 @@ def exercise_3(share):
     return "all shares have one shape, so one compiled graph serves all workers"
 
 
-def exercise_4(ring):
+def exercise_5(ring):
     """Reduce-scatter: n − 1 rounds of sending a piece to the right and adding it there."""
     rng = np.random.default_rng(104)
     for n, k in ((2, 1), (3, 2), (5, 3)):
@@ -124,7 +207,7 @@ def exercise_4(ring):
     return "worker r now has the complete sum of piece (r + 1) mod n, after sending n − 1 pieces"
 
 
-def exercise_5(count):
+def exercise_6(count):
     """Weights, gradients and Adam's state in mixed precision, plain and sharded."""
     for parameters, copies, is_sharded in (
         (1000, 1, False), (1000, 1, True), (7_000_000_000, 8, False), (7_000_000_000, 8, True),
