@@ -59,11 +59,11 @@ from step_llm.training.step import EvaluationStep, TrainStep
 SETTINGS = {
     "mini": {
         "model": {
-            "d_model": 64, "num_heads": 4, "num_encoder_layers": 3, "num_decoder_layers": 3,
+            "d_model": 64, "num_heads": 4, "num_encoder_layers": 2, "num_decoder_layers": 2,
             "d_ff": 128,
         },
-        "buckets": (20,), "batch_tokens": 1200, "epochs": 3,
-        "warmup_steps": 100, "peak_learning_rate": 3e-3,
+        "buckets": (20,), "batch_tokens": 800, "epochs": 2,
+        "warmup_steps": 80, "peak_learning_rate": 6e-3,
     },
     "multi30k": {
         "model": {
