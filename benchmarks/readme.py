@@ -121,6 +121,7 @@ def family_tables() -> str:
 
 ABLATION = {
     "baseline": "baseline",
+    "nothing_changed": "the same, other masks of dropout",
     "no_residual": "without residual connections",
     "no_layer_norm": "without LayerNorm",
     "no_feed_forward": "without feed-forward",
