@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 
 from common import AXES, RESULTS, ROOT
@@ -116,6 +117,74 @@ def family_tables() -> str:
     signatures = sorted({run["signature"] for _, run in translators})
     notes += [f"`{signature}`." for signature in signatures]
     return "\n\n".join(["\n".join(rows) for rows in [*parts, [f"- {note}" for note in notes]]])
+
+
+ABLATION = {
+    "baseline": "baseline",
+    "nothing_changed": "the same, other masks of dropout",
+    "no_residual": "without residual connections",
+    "no_layer_norm": "without LayerNorm",
+    "no_feed_forward": "without feed-forward",
+    "no_scale": "without 1/√Dk",
+    "no_positions": "without positions",
+    "no_warmup": "without warm-up",
+    "no_label_smoothing": "without label smoothing",
+    "no_dropout": "without dropout",
+    "untied_embeddings": "embeddings not tied",
+    "1_head": "1 head",
+    "2_heads": "2 heads",
+    "8_heads": "8 heads",
+    "post_norm": "post-norm",
+    "post_norm_no_warmup": "post-norm, without warm-up",
+    "learned_positions": "learned positions",
+    "rotary_positions": "rotary positions",
+}
+
+
+def ablation_table() -> str:
+    """A row for each variant, mean ± standard deviation over the seeds; then what was trained."""
+    content = read("ablation")
+    if not content:
+        return "To be measured."
+    rows = [
+        "| corpus | translator | seeds | BLEU, greedy | of shuffled sources | validation loss |",
+        "|---|---|---|---|---|---|",
+    ]
+    notes = []
+    for corpus in (corpus for corpus in NAMES if corpus in content):
+        part = content[corpus]
+        for variant, label in ABLATION.items():
+            runs = [run for run in part["runs"] if run["variant"] == variant]
+            if not runs:
+                continue
+            cells = [
+                mean_and_deviation([run[field] for run in runs], digits)
+                for field, digits in (("bleu", 1), ("bleu_shuffled", 1), ("validation_loss", 3))
+            ]
+            rows.append(f"| {NAMES[corpus]} | {label} | {len(runs)} | {' | '.join(cells)} |")
+        settings, model = part["settings"], part["settings"]["model"]
+        circumstances = sorted({measured_on(run) for run in part["runs"]})
+        signatures = sorted({run["signature"] for run in part["runs"] if "signature" in run})
+        sentences = sorted({run["sentences"] for run in part["runs"] if "sentences" in run})
+        notes.append(
+            f"{NAMES[corpus]}: d_model {model['d_model']}, {model['num_encoder_layers']}+"
+            f"{model['num_decoder_layers']} layers, {model['num_heads']} heads, "
+            f"{settings['epochs']} epochs, {', '.join(map(str, sentences))} test sentences; "
+            f"{'; '.join(circumstances)}; `{', '.join(signatures)}`."
+        )
+    return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
+
+
+def mean_and_deviation(values: list, digits: int) -> str:
+    """Mean ± standard deviation; a run that has no number diverged, and is counted."""
+    found = [value for value in values if value is not None]
+    if not found:
+        return "diverged"
+    text = f"{statistics.mean(found):.{digits}f}"
+    if len(found) > 1:
+        text += f" ± {statistics.stdev(found):.{digits}f}"
+    lost = len(values) - len(found)
+    return f"{text} ({lost} diverged)" if lost else text
 
 
 def in_order(runs: dict) -> list[dict]:
@@ -362,6 +431,7 @@ def main() -> int:
     text = readme.read_text(encoding="utf-8")
     wanted = with_table(with_minutes(text), "results", translation_table())
     wanted = with_table(wanted, "family", family_tables())
+    wanted = with_table(wanted, "ablation", ablation_table())
     wanted = with_table(wanted, "speed", speed_table())
     wanted = with_table(wanted, "precision", precision_table())
     wanted = with_table(wanted, "parallel", parallel_table())
