@@ -66,8 +66,9 @@ _EXPORTS = {
     "decoding.sampling": ("Sampling", "generate", "next_token_probabilities"),
     "decoding.search": ("beam_search", "greedy_search"),
     "decoding.translator": ("Translator",),
+    "evaluation.explorer": ("AttentionExplorer", "AttentionMap"),
     "evaluation.metrics": ("Scores", "perplexity", "score"),
-    "evaluation.plots": ("plot_attention", "plot_history"),
+    "evaluation.plots": ("plot_attention", "plot_heads", "plot_history"),
     "runtime.device": ("use_device",),
     "runtime.graph_mode": ("graph_mode",),
 }  # fmt: skip

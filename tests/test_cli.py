@@ -199,6 +199,10 @@ def test_translate_arguments_and_show_attention(trained, tmp_path):
     assert printed.count("\n") == 1
     assert picture.read_bytes().startswith(PNG)
     assert [path.name for path in tmp_path.iterdir()] == ["attention.png"]
+    page = tmp_path / "attention.html"
+    assert succeeded(*command, "--show-attention", page) == printed
+    assert "<title>" in page.read_text(encoding="utf-8")
+    assert len([*tmp_path.iterdir()]) == 2
 
 
 @slow

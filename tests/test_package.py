@@ -114,7 +114,8 @@ def test_the_wheel_has_what_is_needed_and_no_more(wheel):
         names = {name for name in archive.namelist() if not name.endswith("/")}
         (points,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "step_llm = step_llm.__main__:main" in archive.read(points).decode()
-    modules = {f"step_llm/{name}" for name in files(ROOT / "step_llm") if name.endswith(".py")}
+    own = (".py", ".html")  # modules, and the page of the attention explorer
+    modules = {f"step_llm/{name}" for name in files(ROOT / "step_llm") if name.endswith(own)}
     data = {f"data/mini/{name}" for name in files(ROOT / "data" / "mini")}
     data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256"}
     golden = {f"tests/golden/{path.name}" for path in (ROOT / "tests" / "golden").glob("*.npz")}

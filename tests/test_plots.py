@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from step_llm.evaluation.plots import plot_attention, plot_history
+from step_llm.evaluation.plots import plot_attention, plot_heads, plot_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 5.0, "validation_loss": 4.5, "validation_bleu": 2.0},
@@ -65,3 +65,15 @@ def test_a_picture_that_cannot_be_written_leaves_nothing_aside(tmp_path):
     with pytest.raises(OSError, match=r"folder\.png"):
         plot_history(HISTORY, tmp_path / "folder.png")
     assert [p.name for p in tmp_path.iterdir()] == ["folder.png"]
+
+
+def test_every_head_has_its_picture(tmp_path):
+    weights = np.random.default_rng(0).random((2, 3, 4, 5))
+    figure = plot_heads(weights, tmp_path / "heads.png")
+    png_size(tmp_path / "heads.png")
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    np.testing.assert_array_equal(np.reshape(shown, weights.shape), weights)
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["head 1", "head 2", "head 3"]
+    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["layer 1", "layer 2"]
+    with pytest.raises(ValueError, match=r"shape \(4, 5\); expected \(L, H, T, S\)"):
+        plot_heads(weights[0, 0])

@@ -100,7 +100,8 @@ def test_padding_changes_nothing(cell, attention):
 def test_steps_are_the_whole_target_at_once(cell, attention):
     model = clear(translator(cell, attention))
     memory, mask, _ = model.encode(Tensor(SOURCE))
-    whole, weights = model.decode(Tensor(TARGET), memory, mask)
+    whole, self_weights, weights = model.decode(Tensor(TARGET), memory, mask)
+    assert self_weights == []
     states = model.start(memory)
     for place in range(TARGET.shape[1]):
         hidden, states = model.step(Tensor(TARGET[:, place]), states, memory, mask)

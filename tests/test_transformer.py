@@ -191,8 +191,10 @@ def test_shapes(positions, norm):
     assert memory.shape == (2, 5, 16)
     np.testing.assert_array_equal(mask.asnumpy()[:, 0, 0], SOURCE.asnumpy() != 0)
     assert [w.shape for w in weights] == [(2, 2, 5, 5)] * 3
-    hidden, weights, _ = model.decode(TARGET, memory, mask)
+    hidden, self_weights, weights, _ = model.decode(TARGET, memory, mask)
     assert hidden.shape == (2, 4, 16)
+    assert [w.shape for w in self_weights] == [(2, 2, 4, 4)] * 2
+    assert (np.triu(self_weights[1].asnumpy(), 1) == 0).all()
     assert [w.shape for w in weights] == [(2, 2, 4, 5)] * 2
     assert (weights[1].asnumpy()[1, ..., 3:] == 0).all()
 
@@ -299,7 +301,7 @@ def test_step_by_step_equals_all_at_once(positions, norm):
     model.set_train(False)
     target = np.array([[1, 12, 6, 2], [1, 7, 3, 8]], np.int32)
     memory, mask, _ = model.encode(SOURCE)
-    hidden, _, kept = model.decode(Tensor(target), memory, mask)
+    hidden, _, _, kept = model.decode(Tensor(target), memory, mask)
     whole = model.project(hidden).asnumpy()
     projected = model.decoder.project_memory(memory)
     assert [keys.shape for keys, _ in projected] == [(2, 2, 5, 8)] * 2
@@ -309,7 +311,9 @@ def test_step_by_step_equals_all_at_once(positions, norm):
     for t in range(target.shape[1]):
         position = Tensor(np.array([t], np.int32))
         x, self_mask, rotation = model.place(Tensor(target[:, t]), position, room)
-        hidden, _, cache = model.decoder(x, projected, self_mask, mask, rotation, cache, position)
+        hidden, _, _, cache = model.decoder(
+            x, projected, self_mask, mask, rotation, cache, position
+        )
         assert hidden.shape == (2, 1, 16)
         logits = model.project(hidden).asnumpy()
         np.testing.assert_allclose(logits[:, 0], whole[:, t], rtol=0, atol=1e-5)

@@ -115,6 +115,26 @@ def test_attention_of_a_translation(translator):
         translator.attention(" ")
 
 
+def test_attention_maps_are_those_of_every_layer_and_head(translator):
+    cross, causal, own = translator.attention_maps(GERMAN[0])
+    source, target, weights = translator.attention(GERMAN[0])
+    assert (cross.keys, cross.queries) == (source, target)
+    assert cross.weights.shape == (2, 2, len(target), len(source))
+    np.testing.assert_array_equal(cross.weights[-1].mean(axis=0), weights)
+    assert causal.queries == causal.keys == ["<BOS>", *target[:-1]]
+    assert causal.weights.shape == (2, 2, len(target), len(target))
+    assert (np.triu(causal.weights, 1) == 0).all()
+    assert own.queries == own.keys == source
+    assert own.weights.shape == (1, 2, len(source), len(source))
+    for one in (cross, causal, own):
+        np.testing.assert_allclose(one.weights.sum(axis=-1), 1.0, atol=1e-5)
+
+
+def test_attention_maps_of_a_translation_that_is_given(translator):
+    cross = translator.attention_maps(GERMAN[0], ENGLISH[0])[0]
+    assert cross.queries == [*ENGLISH[0].split(), "<EOS>"]
+
+
 def test_wrong_arguments_are_named(tokenizers, translator):
     with pytest.raises(ValueError, match="expected a list"):
         translator.translate("ein hund")

@@ -116,7 +116,7 @@ class Stacks(nn.Cell):
 
     def construct(self, source, target, _, self_mask, source_mask):
         memory, _, _ = self.encoder(source, source_mask)
-        output, _, _ = self.decoder(target, memory, self_mask, source_mask)
+        output, _, _, _ = self.decoder(target, memory, self_mask, source_mask)
         return (output,)
 
 

@@ -145,8 +145,8 @@ def _add_translate(commands):
     add("folder", metavar="DIR", type=_path, help=_RUN)
     add("sentences", metavar="SENTENCE", nargs="*", default=())
     _add_search_options(add)
-    text = "draw the cross-attention of one sentence"
-    add("--show-attention", metavar="FILE.png", type=_path, help=text)
+    text = "where one sentence's tokens look: a page with every head (.html), or a picture (.png)"
+    add("--show-attention", metavar="FILE", type=_path, help=text)
 
 
 def _add_search_options(add):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from step_llm.decoding.translator import Translator
+from step_llm.evaluation.explorer import AttentionExplorer
 from step_llm.evaluation.plots import plot_attention
 from step_llm.runtime.device import use_device
 from step_llm.runtime.graph_mode import graph_mode
@@ -19,12 +20,20 @@ def run(options):
         raise ValueError("--show-attention draws one sentence; give exactly one as an argument")
     translator = Translator(*load_model(options.folder))
     if options.show_attention:
-        picture = translator.attention(
-            options.sentences[0], beam_size=options.beam, length_penalty=options.length_penalty
-        )
-        plot_attention(*picture, path=options.show_attention)
+        _show_attention(translator, options)
     for translation in translated(translator, options.sentences or _standard_input(), options):
         print(translation)
+
+
+def _show_attention(translator, options):
+    """A page of every head if the file's name ends in .html; else a picture of the last layer."""
+    (sentence,) = options.sentences
+    search = {"beam_size": options.beam, "length_penalty": options.length_penalty}
+    if options.show_attention.lower().endswith((".html", ".htm")):
+        maps = translator.attention_maps(sentence, **search)
+        AttentionExplorer(maps, title=sentence).save(options.show_attention)
+    else:
+        plot_attention(*translator.attention(sentence, **search), path=options.show_attention)
 
 
 def _standard_input():

@@ -141,7 +141,7 @@ class _Step(nn.Cell):
         cache = reorder(cache, parents)
         room = cache[0][0].shape[2]
         x, mask, rotation = self.place(tokens, position, room)
-        hidden, _, cache = self.decode(x, memory, mask, memory_mask, rotation, cache, position)
+        hidden, _, _, cache = self.decode(x, memory, mask, memory_mask, rotation, cache, position)
         return ops.log_softmax(self.project(hidden), -1), cache
 
 

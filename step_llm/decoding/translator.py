@@ -11,6 +11,7 @@ from mindspore import Tensor
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, TokenizerPair
 from step_llm.decoding.decoders import PlainDecoder, cached_decoder, without_dropout
 from step_llm.decoding.search import beam_search, greedy_search
+from step_llm.evaluation.explorer import AttentionMap
 
 __all__ = ["Attention", "Translator"]
 
@@ -128,23 +129,59 @@ class Translator:
             ValueError: a sentence without text, a model without attention, or what ``translate``
                 refuses.
         """
+        cross = self.attention_maps(sentence, None, beam_size, length_penalty)[0]
+        return Attention(cross.keys, cross.queries, cross.weights[layer].mean(axis=0))
+
+    def attention_maps(
+        self,
+        sentence: str,
+        target: str | None = None,
+        beam_size: int = 1,
+        length_penalty: float = 0.6,
+    ) -> list[AttentionMap]:
+        """All attention of one sentence and its translation, in every layer and head.
+
+        Args:
+            sentence, beam_size, length_penalty: as in ``translate``.
+            target: the translation that the decoder reads; None stands for the model's own.
+
+        Returns:
+            cross-attention, the decoder's causal self-attention, the encoder's self-attention; of a
+            recurrent model the first alone.
+
+        Raises:
+            ValueError: as ``attention``.
+        """
         source = self._encode(sentence)
         if not source:
             raise ValueError("the sentence has no text; expected at least one word")
-        padded = np.full((1, self._padded_length(len(source))), PAD_ID, np.int32)
-        padded[0, : len(source)] = source
-        (ids,) = self._search(padded, beam_size, length_penalty)
+        if target is None:
+            padded = np.full((1, self._padded_length(len(source))), PAD_ID, np.int32)
+            padded[0, : len(source)] = source
+            (ids,) = self._search(padded, beam_size, length_penalty)
+        else:
+            ids = self.tokenizers.target.encode(target)
         with without_dropout(self.model):
-            memory, mask, _ = self.model.encode(Tensor(np.array([source], np.int32)))
-            target = Tensor(np.array([[BOS_ID, *ids]], np.int32))
-            weights = self.model.decode(target, memory, mask)[1]  # a layer: (1, H, T, S)
-        if not weights:
+            memory, mask, encoder = self.model.encode(Tensor(np.array([source], np.int32)))
+            read = Tensor(np.array([[BOS_ID, *ids]], np.int32))
+            causal, cross = self.model.decode(read, memory, mask)[1:3]
+        if not cross:
             raise ValueError("this model has no attention; it reads one vector of the sentence")
-        return Attention(
-            [self.tokenizers.source.token(token) for token in source],
-            [self.tokenizers.target.token(token) for token in [*ids, EOS_ID]],
-            weights[layer].asnumpy()[0].mean(axis=0),
-        )
+        source = [self.tokenizers.source.token(token) for token in source]
+        read = [self.tokenizers.target.token(token) for token in [BOS_ID, *ids]]
+        written = [self.tokenizers.target.token(token) for token in [*ids, EOS_ID]]
+        kinds = (
+            ("cross-attention", written, source, cross,
+             "Decoder: to write a token, it looks at the source."),
+            ("causal self-attention", read, read, causal,
+             "Decoder: a token looks at itself and those before it."),
+            ("self-attention", source, source, encoder, "Encoder: a token looks at the source."),
+        )  # fmt: skip
+        return [
+            AttentionMap(name, queries, keys, np.stack([w.asnumpy()[0] for w in layers]), text)
+            for name, queries, keys, layers, text in kinds
+            if layers
+        ]
 
     def _encode(self, sentence):
         ids = self.tokenizers.source.encode(sentence)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-__all__ = ["plot_attention", "plot_history"]
+__all__ = ["plot_attention", "plot_heads", "plot_history"]
 
 
 def plot_history(history: list[dict], path: str | Path | None = None) -> Figure:
@@ -82,8 +82,44 @@ def plot_attention(
     axes.set_yticks(range(len(target_tokens)), target_tokens)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
-    axes.set_title(title)
+    axes.set(title=title, xlabel="source token", ylabel="target token")
     figure.colorbar(image, ax=axes, label="weight", shrink=0.8)
+    if path is not None:
+        _save(figure, path)
+    return figure
+
+
+def plot_heads(weights: np.ndarray, path: str | Path | None = None, title: str = "") -> Figure:
+    """Every head of every layer as a small heat map: layers downward, heads to the right.
+
+    Args:
+        weights: (L, H, T, S); each row sums to 1.
+        path: also write the picture there (PNG), aside first and then renamed.
+        title: above the picture.
+
+    Returns:
+        the figure.
+
+    Raises:
+        ValueError: weights that are not (L, H, T, S).
+    """
+    weights = np.asarray(weights)
+    if weights.ndim != 4:
+        raise ValueError(f"weights have shape {weights.shape}; expected (L, H, T, S)")
+    layers, heads = weights.shape[:2]
+    figure = Figure(figsize=(7, 0.6 + 6.4 * layers / heads), layout="constrained")
+    grid = figure.subplots(layers, heads, squeeze=False)
+    for layer in range(layers):
+        for head in range(heads):
+            axes = grid[layer, head]
+            axes.imshow(weights[layer, head], cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if layer == 0:
+                axes.set_title(f"head {head + 1}", fontsize=10)
+            if head == 0:
+                axes.set_ylabel(f"layer {layer + 1}", fontsize=10)
+    figure.suptitle(title)
     if path is not None:
         _save(figure, path)
     return figure

@@ -147,7 +147,7 @@ class RecurrentTranslator(nn.Cell):
 
     def construct(self, source, target):
         memory, source_mask, _ = self.encode(source)
-        hidden, _ = self.decode(target, memory, source_mask)
+        hidden, _, _ = self.decode(target, memory, source_mask)
         return self.project(hidden)
 
     def encode(self, source):
@@ -179,15 +179,15 @@ class RecurrentTranslator(nn.Cell):
         return (x, sentence, ops.stack(states)), mask, None
 
     def decode(self, target, memory, source_mask):
-        """Ids (B, T) and memory to hidden vectors (B, T, D) and attention weights [(B, 1, T, S)].
-
-        Without attention the list of weights is empty.
+        """Ids (B, T) and memory to hidden vectors (B, T, D), no self-attention's weights [], and
+        those of the attention to the source [(B, 1, T, S)]; without attention, that is empty too.
         """
         x = self.dropout(self.target_embedding(target))
         states = memory[2]
         for place in range(self.config.num_layers):
             x = self.dropout(self._run(self.decoder_layers[place], x, states[place]))
-        return self._attend(x, memory, source_mask)
+        hidden, weights = self._attend(x, memory, source_mask)
+        return hidden, [], weights
 
     def start(self, memory):
         """The decoder's state before the first token: for each layer (B, D), twice for an LSTM."""

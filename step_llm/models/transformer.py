@@ -66,7 +66,7 @@ class Transformer(nn.Cell):
 
     def construct(self, source, target):
         memory, source_mask, _ = self.encode(source)
-        hidden, _, _ = self.decode(target, memory, source_mask)
+        hidden, _, _, _ = self.decode(target, memory, source_mask)
         return self.project(hidden)
 
     def encode(self, source):
@@ -77,8 +77,8 @@ class Transformer(nn.Cell):
         return memory, mask, weights
 
     def decode(self, target, memory, source_mask):
-        """Ids (B, T) and memory to hidden vectors (B, T, D), each layer's cross weights
-        (B, H, T, S), and each layer's keys and values (B, H, T, Dk)."""
+        """Ids (B, T) and memory to hidden vectors (B, T, D), each layer's self weights
+        (B, H, T, T), its cross weights (B, H, T, S), and its keys and values (B, H, T, Dk)."""
         x = self.dropout(self.target_positions(self.target_embedding(target)))
         mask = combine_masks(padding_mask(target, self.pad_id), causal_mask(target.shape[1]))
         return self.decoder(x, memory, mask, source_mask, self._rotation(target.shape[1]))

@@ -86,9 +86,9 @@ class Decoder(nn.Cell):
     Args:
         layers: at least one, each with weights of its own.
 
-    Shapes: as ``DecoderLayer``; returns the output, and two lists with each layer's cross-attention
-    weights, and with each layer's keys and values: a cache. With a cache, ``memory`` is what
-    ``project_memory`` returned.
+    Shapes: as ``DecoderLayer``; returns the output, and three lists: each layer's self-attention
+    weights, its cross-attention weights, and its keys and values, which are a cache. With a cache,
+    ``memory`` is what ``project_memory`` returned.
 
     Source: Vaswani et al. 2017, section 3.1.
     """
@@ -101,16 +101,17 @@ class Decoder(nn.Cell):
     def construct(
         self, x, memory, self_mask=None, memory_mask=None, rotation=None, cache=None, position=None
     ):
-        weights, new_cache = [], []
+        self_weights, cross_weights, new_cache = [], [], []
         for place, layer in enumerate(self.layers):
             own_memory = memory if cache is None else memory[place]
             own = None if cache is None else cache[place]
-            x, _, cross_weights, own = layer(
+            x, own_self, own_cross, own = layer(
                 x, own_memory, self_mask, memory_mask, rotation, own, position
             )
-            weights.append(cross_weights)
+            self_weights.append(own_self)
+            cross_weights.append(own_cross)
             new_cache.append(own)
-        return self.final_norm(x), weights, new_cache
+        return self.final_norm(x), self_weights, cross_weights, new_cache
 
     def project_memory(self, memory):
         """Each layer's keys and values of the encoder's output, which do not change."""
