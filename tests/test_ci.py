@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 WORKFLOW = ROOT / ".github" / "workflows" / "checks.yml"
-LESSONS = {path.name[:2] for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")}
+LESSONS = {path.name.split("_")[0] for path in (ROOT / "notebooks").glob("*.ipynb")}
 
 
 # ------------------------------------------------------------------------------------ the Makefile

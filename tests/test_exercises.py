@@ -162,13 +162,13 @@ def test_every_lesson_has_three_to_eight_exercises():
 
 
 def test_check_prints_one_line(capsys):
-    exercises.check("5.1", None)
-    exercises.check("5.1", lambda ids: (ids != 0).mean())
-    exercises.check("5.1", lambda ids: 2.0)
+    exercises.check("4.1", None)
+    exercises.check("4.1", *RIGHT["4.1"])
+    exercises.check("4.1", lambda x, weight, bias: 2.0)
     first, second, third = capsys.readouterr().out.splitlines()
-    assert first.startswith("5.1 not yet: ")
-    assert second.startswith("5.1 passed: ")
-    assert third.startswith("5.1 wrong: ")
+    assert first.startswith("4.1 not yet: ")
+    assert second.startswith("4.1 passed: ")
+    assert third.startswith("4.1 wrong: ")
 
 
 def test_an_unknown_exercise_names_those_there_are():
@@ -178,7 +178,8 @@ def test_an_unknown_exercise_names_those_there_are():
 
 def test_tensors_arrays_and_numbers_are_all_answers():
     for wrap in (Tensor, np.asarray, float):
-        status, _ = exercises.result("5.1", lambda ids, wrap=wrap: wrap((ids != 0).mean()))
+        (share,) = RIGHT["4.1"]
+        status, _ = exercises.result("4.1", lambda *given, wrap=wrap: wrap(share(*given)))
         assert status == "passed"
 
 
@@ -186,17 +187,17 @@ def test_an_error_that_mindspore_raises_late_is_about_the_answer():
     """In a process of its own: here, conftest.py has MindSpore wait for each operator."""
     program = (
         "from mindspore import ops; from step_llm import exercises\n"
-        "def answer(ids): return ops.matmul(ops.ones((2, 3)), ops.ones((2, 3)))\n"
-        "exercises.check('5.1', answer)"
+        "def answer(*given): return ops.matmul(ops.ones((2, 3)), ops.ones((2, 3)))\n"
+        "exercises.check('4.1', answer)"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith("5.1 wrong: your code raised ")
+    assert line.startswith("4.1 wrong: your code raised ")
 
 
 def test_an_answer_that_is_no_number_is_wrong():
-    status, message = exercises.result("5.1", lambda ids: "a half")
+    status, message = exercises.result("4.1", lambda x, weight, bias: "a half")
     assert status == "wrong"
     assert "expected numbers or a Tensor" in message
