@@ -177,8 +177,8 @@ def test_an_unknown_exercise_names_those_there_are():
 
 
 def test_tensors_arrays_and_numbers_are_all_answers():
+    (share,) = RIGHT["4.1"]
     for wrap in (Tensor, np.asarray, float):
-        (share,) = RIGHT["4.1"]
         status, _ = exercises.result("4.1", lambda *given, wrap=wrap: wrap(share(*given)))
         assert status == "passed"
 

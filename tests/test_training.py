@@ -35,7 +35,7 @@ from step_llm.training.loss import label_smoothed_cross_entropy
 from step_llm.training.measures import Measure
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
-from step_llm.training.step import StepResult
+from step_llm.training.step import EvaluationStep, StepResult
 from step_llm.training.trainer import Trainer, TrainingDiverged
 from step_llm.training.translation import translation_trainer
 
@@ -805,3 +805,24 @@ def test_a_configuration_comes_back_from_a_checkpoints_fields():
     assert TrainingConfig.from_dict({"epochs": 2}) == TrainingConfig(epochs=2)
     with pytest.raises(ValueError, match="rotations is no option of training; was it written by a"):
         TrainingConfig.from_dict({**fields, "rotations": 3})
+
+
+def test_evaluation_sees_weights_that_were_set_after_its_first_call():
+    """In PyNative mode, a compiled function alone would take those of its first call again."""
+    sizes = {"d_model": 8, "num_heads": 2, "d_ff": 8}
+    layers = {"num_encoder_layers": 1, "num_decoder_layers": 1, "dropout": 0.0}
+    model = Transformer(TransformerConfig(9, 9, **sizes, **layers)).set_train(False)
+    ids = np.array([[4, 5, 6, 2]], np.int32)
+    step = EvaluationStep(model)
+
+    def loss():
+        return float(step((ids, ids, ids))[0].asnumpy())
+
+    before = loss()
+    weight = model.decoder.layers[0].feed_forward.outer.weight
+    kept = weight.asnumpy().copy()
+    weight.set_data(Tensor(-3.0 * kept))
+    changed = loss()
+    weight.set_data(Tensor(kept))
+    assert abs(changed - before) > 1e-3
+    assert abs(loss() - before) < 1e-5

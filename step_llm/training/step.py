@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn, ops
 
-from step_llm.runtime.graph_mode import compiled
+from step_llm.runtime.graph_mode import compiled, graph_mode
 from step_llm.training.distributed import GradientSum, Group
 from step_llm.training.gradient import GradientStep, UpdateStep, zeros_for
 from step_llm.training.objectives import ignored_label, token_objective
@@ -190,7 +190,10 @@ class EvaluationStep:
         self._sums = _Sums(model, objective)
 
     def __call__(self, batch) -> tuple[Tensor, Tensor]:
-        return self._sums(*_share(self.group, batch, self._fill))
+        # In PyNative mode, MindSpore 2.10 gives compiled code the weights of its first call again
+        # where they were set from outside in between.
+        with graph_mode():
+            return self._sums(*_share(self.group, batch, self._fill))
 
     def mean(self, batches) -> float:
         """The objective per label over ``batches.epoch()`` and all workers, in evaluation mode."""
