@@ -26,7 +26,7 @@ def transformer():
     canvas.text(right - 36, 172, "decoder", 16, bold=True, anchor="start")
 
     canvas.text(left + width / 2, 770, "source tokens, (B, S)", 14)
-    canvas.text(right + width / 2, 770, "target tokens so far, (B, T)", 14)
+    canvas.text(right + width / 2, 770, "<BOS>, then the target so far, (B, T)", 14)
     for x, name in ((left, "source embedding"), (right, "target embedding")):
         middle = x + width / 2
         canvas.arrow((middle, 754), (middle, 734))
@@ -69,7 +69,7 @@ def _sublayer(canvas, x, y, label, kind, start, side, inputs=3, width=176):
     middle = x + width / 2
     canvas.box(x, y, width, 44, label, kind)
     canvas.arrow((middle, y), (middle, y - 31))
-    canvas.box(x, y - 60, width, 28, "add & norm", "norm", 13)
+    canvas.box(x, y - 60, width, 28, "dropout, add & norm", "norm", 13)
     fork = y + 56
     if inputs:
         canvas.line((middle, start), (middle, fork))
@@ -105,6 +105,7 @@ def norm_order():
         canvas.text(112, y - 48, source, 13, anchor="start", colour=FAINT)
         canvas.text(34, y + 5, "x", 16, italic=True)
         green = {"colour": "#4d9a55", "width": 2.2}
+        grey = {"colour": FAINT, "width": 2.2}
         if pre:
             canvas.line((48, y), (565, y), **green)
             canvas.arrow((591, y), (700, y), **green)
@@ -115,14 +116,14 @@ def norm_order():
             canvas.arrow((502, y + 42), (578, y + 42), (578, y + 14))
             canvas.circle(578, y, 13, "+", size=18)
         else:
-            canvas.line((48, y), (405, y), **green)
-            canvas.arrow((431, y), (488, y), **green)
+            canvas.line((48, y), (405, y), **grey)
+            canvas.arrow((431, y), (488, y), **grey)
             canvas.arrow((110, y), (110, y + 42), (180, y + 42))
             canvas.box(182, y + 22, 170, 40, "sub-layer  f", "attention")
             canvas.arrow((352, y + 42), (418, y + 42), (418, y + 14))
             canvas.circle(418, y, 13, "+", size=18)
             canvas.box(490, y - 20, 116, 40, "LayerNorm", "norm")
-            canvas.arrow((606, y), (700, y), **green)
+            canvas.arrow((606, y), (700, y), **grey)
     canvas.text(548, 132, "on the residual line", 13, colour=FAINT)
     canvas.text(300, 243, "nothing stands on the residual line", 13, colour=FAINT)
     return canvas
