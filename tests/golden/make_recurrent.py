@@ -107,7 +107,8 @@ def our_name(name):
 def make(name):
     seed, cell, has_attention, attention, others = CASES[name]
     rng = np.random.default_rng(seed)
-    model = Translator(cell, has_attention)
+    # In float64, so that the values are the formula's, and the same on every processor.
+    model = Translator(cell, has_attention).double()
     with torch.no_grad():
         for part, weight in model.named_parameters():
             scale = attention if part.startswith("attention.") else others
@@ -120,15 +121,15 @@ def make(name):
     cotangent = rng.normal(size=tuple(logits.shape)).astype(np.float32)
     weights = dict(model.named_parameters())
     gradients = torch.autograd.grad(
-        (logits * torch.from_numpy(cotangent)).sum(), list(weights.values())
+        (logits * torch.from_numpy(cotangent).double()).sum(), list(weights.values())
     )
     arrays = {
         "source": source, "target": target, "cotangent": cotangent,
-        "output.logits": logits.detach().numpy(),
+        "output.logits": logits.detach().float().numpy(),
     }  # fmt: skip
     for (theirs, weight), gradient in zip(weights.items(), gradients):
-        arrays[f"weight.{our_name(theirs)}"] = weight.detach().numpy()
-        arrays[f"gradient.{our_name(theirs)}"] = gradient.numpy()
+        arrays[f"weight.{our_name(theirs)}"] = weight.detach().float().numpy()
+        arrays[f"gradient.{our_name(theirs)}"] = gradient.float().numpy()
     return arrays
 
 
