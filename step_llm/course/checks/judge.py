@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 __all__ = [
     "NotYet",
     "Wrong",
     "as_array",
     "call",
+    "call_class",
     "expect_close",
     "expect_number",
     "expect_parts",
@@ -52,6 +53,14 @@ def call(function, *arguments, **options):
         message = str(error).strip().split("\n")[0]
         raise Wrong(f"your code raised {type(error).__name__}: {message}") from None
     return given(value)
+
+
+def call_class(cell_class, *arguments):
+    """Make a cell of the reader's class, as ``call`` calls a function."""
+    cell = call(cell_class, *arguments)
+    if not isinstance(cell, nn.Cell):
+        raise Wrong(f"expected a subclass of nn.Cell; calling it gave a {type(cell).__name__}")
+    return cell
 
 
 def _wait_for(value):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Tensor
 
 from step_llm.course.checks.judge import (
     Wrong,
     call,
+    call_class,
     expect_close,
     expect_number,
     expect_shape,
@@ -86,7 +87,7 @@ def exercise_4(post_norm_layer):
     rng = np.random.default_rng(7)
     library = EncoderLayer(8, 2, 16, dropout=0.0, norm="post")
     attention, feed_forward = library.self_attention, library.feed_forward
-    layer = _cell(call(post_norm_layer, attention, feed_forward, 8))
+    layer = call_class(post_norm_layer, attention, feed_forward, 8)
     x = float_tensor(rng.normal(1.0, 2.0, (2, 4, 8)))
     mask = Tensor((np.arange(4) < np.array([4, 2])[:, None]).reshape(2, 1, 1, 4))
 
@@ -136,7 +137,7 @@ def exercise_4(post_norm_layer):
 def exercise_5(layer_class):
     """A decoder layer whose residual line is free and whose masks are right."""
     rng = np.random.default_rng(8)
-    layer = _cell(call(layer_class, 8, 2, 16, 0.0)).set_train(False)
+    layer = call_class(layer_class, 8, 2, 16, 0.0).set_train(False)
     x = rng.normal(1.0, 2.0, (2, 4, 8)).astype(np.float32)
     memory = rng.normal(size=(2, 4, 8)).astype(np.float32)
     causal = Tensor(np.tril(np.ones((4, 4), bool))[None, None])
@@ -174,12 +175,6 @@ def exercise_5(layer_class):
             "added to a sub-layer's output must be the x from before the norm"
         )
     return "the residual line runs from input to output untouched, and both masks are in place"
-
-
-def _cell(value):
-    if not isinstance(value, nn.Cell):
-        raise Wrong(f"expected a class of cells (nn.Cell); its call gave a {type(value).__name__}")
-    return value
 
 
 def exercise_6(gpt_count):
