@@ -362,7 +362,10 @@ def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, 
         if not names:
             jobs.append(start(4, job, logs[0]))
         for process, its_logs in zip(jobs, logs):
-            assert process.wait(timeout=300) == 0, said(its_logs)
+            try:
+                assert process.wait(timeout=300) == 0, said(its_logs)
+            except subprocess.TimeoutExpired:
+                pytest.fail("no end after 300 s:\n" + "\n".join(map(said, logs)))
     finally:
         for its_logs in logs:
             end(its_logs)

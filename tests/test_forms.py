@@ -18,11 +18,13 @@ from step_llm.nn.cache import write
 from step_llm.nn.forms import ascend, cpu, device_form, gpu
 from step_llm.nn.layer_norm import LayerNorm, layer_norm
 from step_llm.nn.linear import Linear, linear
+from step_llm.nn.recurrent import lstm
 from step_llm.runtime.device import current_device
 
 FORMS = {"Ascend": ascend.FORMS, "GPU": gpu.FORMS, "CPU": cpu.FORMS}
 _TEXTBOOK = (
     linear, layer_norm, scaled_dot_product_attention, split_heads, merge_heads, tanh, write,
+    lstm,
 )  # fmt: skip
 TEXTBOOK = {function.__name__: function for function in _TEXTBOOK}
 
@@ -49,12 +51,29 @@ def inputs_of(name, sizes, seed):
         return [cached, new], [Tensor(places.astype(np.int32))]
     if name == "tanh":
         return [random(seed, batch, length, width) * 2], []
+    if name == "lstm":
+        x, state = random(seed, batch, length, width), [random(n, batch, heads) for n in (1, 2)]
+        weights = [random(3, 4 * heads, width), random(4, 4 * heads, heads)]
+        return [x, *state, *weights, random(5, 4 * heads), random(6, 4 * heads)], []
     query = random(seed, batch, heads, length, width)
     key, value = random(1, batch, heads, sources, width), random(2, batch, heads, sources, width)
     # All kinds of masks, rows that may attend to nothing among them.
     shape = [(1, 1, 1, sources), (batch, 1, 1, sources), (batch, heads, length, sources)][seed % 3]
     mask = np.random.default_rng(seed).random(shape) < 0.6
     return [query, key, value], [None if seed % 4 == 3 else Tensor(mask)]
+
+
+def of_tensors(function):
+    """A recurrent layer as a function of tensors alone, to all states and the last memory; any
+    other function as it is."""
+    if function.__name__ != "lstm":
+        return function
+
+    def run(x, h, c, *weights):
+        outputs, (_, memory) = function(x, (h, c), *weights, cpu.tanh)
+        return ops.cat((outputs, memory.expand_dims(1)), 1)
+
+    return run
 
 
 def value_and_gradients(function, tensors, rest):
@@ -72,8 +91,8 @@ def value_and_gradients(function, tensors, rest):
 
 def check_equal(name, form, sizes, seed):
     tensors, rest = inputs_of(name, sizes, seed)
-    found = value_and_gradients(form, tensors, rest)
-    expected = value_and_gradients(TEXTBOOK[name], tensors, rest)
+    found = value_and_gradients(of_tensors(form), tensors, rest)
+    expected = value_and_gradients(of_tensors(TEXTBOOK[name]), tensors, rest)
     for one, other in zip(found, expected):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=0, atol=3e-5 * max(1.0, np.abs(other).max()))
@@ -200,6 +219,7 @@ def test_forms_and_textbook_compile(device):
     for name, form in FORMS[device].items():
         tensors, rest = inputs_of(name, (2, 3, 4, 5, 6), 4)
         atol = 2e-4 if name == "tanh" else 3e-5
-        first = [Compiled(f)(*map(Tensor, tensors), *rest) for f in (form, TEXTBOOK[name])]
+        both = [of_tensors(function) for function in (form, TEXTBOOK[name])]
+        first = [Compiled(function)(*map(Tensor, tensors), *rest) for function in both]
         first = [output[0] if isinstance(output, tuple) else output for output in first]
         np.testing.assert_allclose(first[0].asnumpy(), first[1].asnumpy(), rtol=0, atol=atol)

@@ -19,13 +19,14 @@ from step_llm.nn.forms import device_form
 from step_llm.nn.initial import XavierWeights
 from step_llm.nn.linear import Linear
 from step_llm.nn.masks import padding_mask
+from step_llm.nn.recurrent import RECURRENT_CELLS, Recurrent
 
 __all__ = ["CELLS", "RECURRENT_PRESETS", "RecurrentConfig", "RecurrentTranslator"]
 
 # name: (d_model, layers); about as many weights as the Transformers of ``config.PRESETS``
 RECURRENT_PRESETS = {"tiny": (256, 1), "small": (512, 1), "base": (1024, 2)}
 
-CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS = tuple(RECURRENT_CELLS)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,6 @@ class RecurrentTranslator(nn.Cell):
         self.dropout = nn.Dropout(p=config.dropout)
         self.reverse = ops.ReverseSequence(seq_dim=1, batch_dim=0)
         self.tanh = device_form(tanh)
-        self.is_lstm = config.cell == "lstm"
         self.output_projection = OutputProjection()
 
     def construct(self, source, target):
@@ -168,9 +168,9 @@ class RecurrentTranslator(nn.Cell):
         states = []
         sentence = None
         for place in range(self.config.num_layers):
-            forward = self._run(self.forward_layers[place], x)
+            forward, _ = self.forward_layers[place](x)
             # Only the real tokens change places, so that padding stays behind them.
-            backward = self._run(self.backward_layers[place], self.reverse(x, lengths))
+            backward, _ = self.backward_layers[place](self.reverse(x, lengths))
             both = ops.concat((forward, backward), 2)
             # In both directions the state after the last real token, (B, D).
             sentence = ops.BatchMatMul()(is_last, both).reshape((batch, self.config.d_model))
@@ -182,39 +182,21 @@ class RecurrentTranslator(nn.Cell):
         """Ids (B, T) and memory to hidden vectors (B, T, D), no self-attention's weights [], and
         those of the attention to the source [(B, 1, T, S)]; without attention, that is empty too.
         """
-        x = self.dropout(self.target_embedding(target))
-        states = memory[2]
-        for place in range(self.config.num_layers):
-            x = self.dropout(self._run(self.decoder_layers[place], x, states[place]))
-        hidden, weights = self._attend(x, memory, source_mask)
+        hidden, weights, _ = self._continue(target, self.start(memory), memory, source_mask)
         return hidden, [], weights
 
     def start(self, memory):
-        """The decoder's state before the first token: for each layer (B, D), twice for an LSTM."""
+        """The decoder's state before the first token, for each layer: (h,), or an LSTM's (h, 0)."""
         states = []
-        for place in range(self.config.num_layers):
-            state = memory[2][place]
-            states.append((state, ops.zeros_like(state)) if self.is_lstm else (state,))
+        for layer, h in zip(self.decoder_layers, ops.unbind(memory[2], 0)):
+            states.append((h,) + (ops.zeros_like(h),) * (layer.state_tensors - 1))
         return states
 
     def step(self, tokens, states, memory, source_mask):
         """One token of each row: tokens (B,) and ``start``'s states to hidden (B, 1, D), states."""
-        x = self.target_embedding(tokens.reshape((tokens.shape[0], 1)))
-        new_states = []
-        for place in range(self.config.num_layers):
-            state = states[place]
-            layer = self.decoder_layers[place]
-            if self.is_lstm:
-                x, (hidden, cell) = layer(
-                    x, (ops.expand_dims(state[0], 0), ops.expand_dims(state[1], 0))
-                )
-                new_states.append((ops.squeeze(hidden, 0), ops.squeeze(cell, 0)))
-            else:
-                x, hidden = layer(x, ops.expand_dims(state[0], 0))
-                new_states.append((ops.squeeze(hidden, 0),))
-            x = self.dropout(x)
-        hidden, _ = self._attend(x, memory, source_mask)
-        return hidden, new_states
+        target = tokens.reshape((tokens.shape[0], 1))
+        hidden, _, states = self._continue(target, states, memory, source_mask)
+        return hidden, states
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""
@@ -223,16 +205,16 @@ class RecurrentTranslator(nn.Cell):
             weight = self.target_embedding.weight
         return self.output_projection(hidden, weight)
 
-    def _run(self, layer, x, state=None):
-        """A cell over x (B, T, D) from a first state (B, D), or 0: the states at every place."""
-        if state is None:
-            output, _ = layer(x)
-        elif self.is_lstm:
-            state = ops.expand_dims(state, 0)
-            output, _ = layer(x, (state, ops.zeros_like(state)))
-        else:
-            output, _ = layer(x, ops.expand_dims(state, 0))
-        return output
+    def _continue(self, target, states, memory, source_mask):
+        """Ids (B, T) after states: hidden vectors (B, T, D), attention's weights, new states."""
+        x = self.dropout(self.target_embedding(target))
+        new_states = []
+        for layer, state in zip(self.decoder_layers, states):
+            x, state = layer(x, state)
+            x = self.dropout(x)
+            new_states.append(state)
+        hidden, weights = self._attend(x, memory, source_mask)
+        return hidden, weights, new_states
 
     def _attend(self, states, memory, source_mask):
         batch, length, width = states.shape
@@ -248,25 +230,23 @@ class RecurrentTranslator(nn.Cell):
 
 
 class FanInWeights(XavierWeights):
-    """Matrices uniform in ±1/√inputs, as in MindSpore's cells; tables as in the Transformer."""
+    """Matrices and biases uniform in ±1/√n, n the length of a row, as in MindSpore's cells; tables
+    as in the Transformer."""
 
     def matrix(self, outputs, inputs, name="weight"):
-        return Parameter(self.uniform(outputs, inputs), name=name)
+        return self._uniform((outputs, inputs), name)
 
-    def uniform(self, *shape):
-        """Numbers in ±1/√n, n the size of the last axis."""
+    def vector(self, size, name="bias"):
+        return self._uniform((size,), name)
+
+    def _uniform(self, shape, name):
         value = self.generator.uniform(-1.0, 1.0, shape) / math.sqrt(shape[-1])
-        return Tensor(value.astype(np.float32))
+        return Parameter(Tensor(value.astype(np.float32)), name=name)
 
 
 def _layers(config, size, initial):
-    """A recurrent cell for each layer, from width D to states of a size."""
-    layers = nn.CellList(
-        [
-            CELLS[config.cell](config.d_model, size, batch_first=True)
-            for _ in range(config.num_layers)
-        ]
-    )
-    for parameter in layers.get_parameters():
-        parameter.set_data(initial.uniform(*parameter.shape))
-    return layers
+    """A recurrent layer for each depth, from width D to states of a size."""
+    layers = [
+        Recurrent(config.cell, config.d_model, size, initial) for _ in range(config.num_layers)
+    ]
+    return nn.CellList(layers)

@@ -36,6 +36,10 @@ class InitialWeights:
         """The weight (outputs, inputs) of a linear layer."""
         raise NotImplementedError
 
+    def vector(self, size: int, name: str = "bias") -> Parameter:
+        """The bias (size,) of a layer; 0 unless a kind of weights draws it."""
+        return constant(0.0, size, name=name)
+
     def branch_end(self, outputs: int, inputs: int, name: str = "weight") -> Parameter:
         """The weight of a linear layer whose output is added to a residual stream."""
         return self.matrix(outputs, inputs, name)
