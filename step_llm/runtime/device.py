@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -92,6 +94,7 @@ def use_device(
     """Decide for a device, make MindSpore use it from now on, and try it with one small sum.
 
     Call it before anything is computed: MindSpore does not change the device of a process later.
+    From then on Ctrl-C, and ■ in a notebook, raise KeyboardInterrupt while MindSpore computes, too.
 
     Args:
         wanted, asked_by: as in ``choose_device``.
@@ -108,6 +111,7 @@ def use_device(
     prepare()
     with _explained(choice):
         _try()
+    _survive_interrupts()
     return choice
 
 
@@ -170,6 +174,21 @@ def _try() -> None:
     import mindspore as ms
 
     ms.ops.add(ms.Tensor(1.0), ms.Tensor(1.0)).asnumpy()
+
+
+def _survive_interrupts() -> None:
+    """Make an interrupt what it is in any other Python program.
+
+    MindSpore (2.10) puts its own handler of SIGINT in the place of Python's each time a compiled
+    function is called, and that handler ends the process: it sends SIGTERM to it. Nobody handles
+    that one, so Python can, and raises KeyboardInterrupt when MindSpore's call returns.
+    """
+    if "MS_ROLE" in os.environ:  # one of several processes, which have to end together
+        return
+    if threading.current_thread() is not threading.main_thread():  # only that one may
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _cause(name: str) -> str:
