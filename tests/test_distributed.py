@@ -182,8 +182,15 @@ def free_port():
 
 def environment(**more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MS_")}
+    kept["OMP_NUM_THREADS"] = "1"  # the processes of a job share few cores
     path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"  # msrun says «python»
     return {**kept, "PATH": path, "GLOG_v": "3", **more}
+
+
+def on_all_cores():
+    """Tests that run side by side keep to one core each, which is too little for a whole job."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count()))
 
 
 def start(workers, job, logs, prefix=(), options=(), **more):
@@ -197,7 +204,7 @@ def start(workers, job, logs, prefix=(), options=(), **more):
     with open(logs / "msrun.log", "w") as log:
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd=logs,
-            env=environment(**more),
+            env=environment(**more), preexec_fn=on_all_cores,
         )  # fmt: skip
 
 
@@ -351,6 +358,7 @@ def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, 
         shutil.rmtree(out / "checkpoints" / newer)
     job = arguments(corpus, out, "--resume")
     logs = [tmp_path / f"machine{rank}" for rank in range(2)]
+    patient = {"MS_NODE_TIMEOUT": "200"}  # on a busy machine a silent worker need not be dead
     try:
         for rank, name in enumerate(names):
             options = (
@@ -358,9 +366,9 @@ def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, 
                 "--master_addr=10.77.0.1", f"--master_port={port}",
             )  # fmt: skip
             prefix = ("ip", "netns", "exec", name)
-            jobs.append(start(4, job, logs[rank], prefix, options))
+            jobs.append(start(4, job, logs[rank], prefix, options, **patient))
         if not names:
-            jobs.append(start(4, job, logs[0]))
+            jobs.append(start(4, job, logs[0], **patient))
         for process, its_logs in zip(jobs, logs):
             try:
                 assert process.wait(timeout=300) == 0, said(its_logs)
