@@ -32,7 +32,7 @@ def course_map():
         "Transformer, 05 Multi30k translation, 5b each part's worth, 06 decoding and evaluation. "
         "Third row, what grew of it: 07 GPT, 08 BERT, 09 vision Transformer, 10 scaling up.",
     )
-    width, height, gap = 164, 66, 20
+    width, height, gap = 170, 66, 14
     rows = ((0, 4, 60, "the parts"), (4, 8, 186, "the translator"), (8, 12, 312, "what grew of it"))
     for first, last, y, name in rows:
         canvas.text(20, y - 12, name, 15, anchor="start", bold=True)
@@ -40,7 +40,7 @@ def course_map():
             x = 20 + column * (width + gap)
             canvas.box(x, y, width, height, kind=kind)
             middle = x + width / 2
-            canvas.text(middle, y + 28, f"{number}  {title}", 13, bold=True)
+            canvas.text(middle, y + 28, f"{number}  {title}", 12, bold=True)
             canvas.text(middle, y + 49, about, 12)
             if first + column + 1 < last:
                 canvas.arrow((x + width, y + height / 2), (x + width + gap - 2, y + height / 2))

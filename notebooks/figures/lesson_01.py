@@ -24,9 +24,8 @@ def neural_lm() -> Canvas:
         canvas.box(x, 270, 110, 36, f"C[{word}]", "embedding", 14)
         canvas.arrow((x + 55, 268), (x + 55, 224))
     canvas.text(470, 362, "the last n − 1 = 3 words", 13, anchor="start", colour=GREY)
-    canvas.text(
-        470, 293, "one table C for all places, one vector per word", 13, anchor="start", colour=GREY
-    )
+    canvas.text(470, 285, "one table C for all places,", 13, anchor="start", colour=GREY)
+    canvas.text(470, 302, "one vector per word", 13, anchor="start", colour=GREY)
     canvas.box(60, 180, 370, 42, "hidden layer: tanh(d + H x)", "feed_forward", 15)
     canvas.text(470, 206, "x: the three vectors side by side", 13, anchor="start", colour=GREY)
     canvas.arrow((245, 178), (245, 146))

@@ -102,7 +102,7 @@ def norm_order():
         (255, "pre-norm", "Xiong et al. 2020", True),
     ):
         canvas.text(24, y - 48, name, 16, anchor="start", bold=True)
-        canvas.text(112, y - 48, source, 13, anchor="start", colour=FAINT)
+        canvas.text(132, y - 48, source, 13, anchor="start", colour=FAINT)
         canvas.text(34, y + 5, "x", 16, italic=True)
         green = {"colour": "#4d9a55", "width": 2.2}
         grey = {"colour": FAINT, "width": 2.2}
@@ -201,8 +201,8 @@ def data_way():
     canvas.text(438, 194, "N layers", 13, colour=FAINT)
     _frame(canvas, 330, 282, 328, 122)
     canvas.text(494, 424, "N layers", 13, colour=FAINT)
-    canvas.arrow((606, 158), (606, 228), (531, 228), (531, 307))
-    canvas.text(540, 247, "keys and values", 13, anchor="start")
+    canvas.arrow((606, 158), (606, 228), (534, 228), (534, 307))
+    canvas.text(544, 247, "keys and values", 13, anchor="start")
     canvas.text(
         390, 452, "under each box: the shape that leaves it; above: a tensor inside it", 13,
         colour=FAINT,

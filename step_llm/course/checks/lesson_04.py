@@ -196,7 +196,7 @@ def exercise_6(gpt_count):
             layers * d_ff: "the bias after the first matrix of the feed-forward layer is missing",
             layers * 2 * norm: "4 · D are missing in each layer: two LayerNorms, or the biases of "
             "attention",
-            -layers * attention: "there is no cross-attention: one attention a layer",
+            -layers * attention: "there is no cross-attention: one attention per layer",
             -layers * (attention + norm): "there is no cross-attention, nor its LayerNorm",
         }
         short = expected - int(got)
