@@ -19,7 +19,7 @@ TRANSLATOR = (
     "decoding/translator.py",
 )  # fmt: skip
 # What only other models need.
-OTHERS = ("nn/additive_attention.py", "training/recipes.py")
+OTHERS = ("nn/additive_attention.py", "nn/recurrent.py", "training/recipes.py")
 
 
 def code_lines(path: Path) -> int:
