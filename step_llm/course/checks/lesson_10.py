@@ -232,4 +232,4 @@ def exercise_6(count):
             case=case,
         )
         raise Wrong(case + f"you return {got:,.0f}; expected {expected:,.0f}")
-    return "with many copies 16 bytes a weight come near to 4, and nothing more is sent"
+    return "with many copies 16 bytes per weight come near to 4, and nothing more is sent"
