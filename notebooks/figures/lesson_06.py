@@ -19,7 +19,7 @@ NODES = {
     "it is raining .": (".", ".266", 4, 1.0, "attention"),
     "it is raining hard": ("hard", ".195", 4, 2.0, "attention"),
     "it is raining now": ("now", ".051", 4, 3.0, "data"),
-    "it is raining . </s>": ("</s>", ".266", 5, 1.0, "norm"),
+    "it is raining . </s>": ("</s>", ".266", 5, 1.0, "output"),
 }
 
 
@@ -65,16 +65,15 @@ def beam_tree() -> Canvas:
     canvas.text(632, 296, "no open prefix is above .306", 13)
     y = 392
     for x, kind, label in [
-        (16, "attention", "kept"),
-        (94, "data", "dropped"),
-        (190, "good", "found by beam search"),
+        (24, "attention", "kept"),
+        (96, "data", "dropped"),
+        (186, "good", "found by beam search"),
+        (366, "output", "found by greedy search"),
     ]:
-        canvas.box(x, y - 12, 24, 16, "", kind, radius=3)
-        canvas.text(x + 32, y + 1, label, 13, anchor="start")
-    canvas.box(376, y - 12, 24, 16, "", "norm", radius=3)
-    canvas.text(408, y + 1, "found by greedy search", 13, anchor="start")
-    canvas.line((586, y - 4), (624, y - 4), width=3)
-    canvas.text(634, y + 1, "path of greedy search", 13, anchor="start")
+        canvas.box(x, y - 12, 22, 16, "", kind, radius=3)
+        canvas.text(x + 29, y + 1, label, 12, anchor="start")
+    canvas.line((560, y - 4), (594, y - 4), width=3)
+    canvas.text(602, y + 1, "path of greedy search", 12, anchor="start")
     return canvas
 
 

@@ -21,8 +21,10 @@ def _crossed_out(canvas, x, y, width, height, label, size=13):
     canvas.box(x, y, width, height, "", "bad", radius=6)
     canvas.line((x + 3, y + 3), (x + width - 3, y + height - 3), colour=RED, width=2)
     canvas.line((x + 3, y + height - 3), (x + width - 3, y + 3), colour=RED, width=2)
-    half = len(label) * size * 0.29 + 6
-    canvas.box(x + width / 2 - half, y + height / 2 - 11, 2 * half, 22, label, "plain", size)
+    lines = label.split("\n")
+    half, tall = max(map(len, lines)) * size * 0.29 + 6, 6 + 16 * len(lines)
+    middle = y + (height - tall) / 2
+    canvas.box(x + width / 2 - half, middle, 2 * half, tall, label, "plain", size)
 
 
 def _around(canvas, bottom, top, x, sum_x):
@@ -55,7 +57,7 @@ def crossed_out() -> Canvas:
         (252, 40, "feed-forward"),
         (304, 26, "sum, LayerNorm"),
         (342, 40, "self-attention"),
-        (466, 44, "embedding"),
+        (466, 44, "embedding\n+ positions"),
     ]
     for y, height, label in parts:
         _crossed_out(canvas, 34, y, 132, height, label)

@@ -31,9 +31,9 @@ def two_sides() -> Canvas:
             canvas.text(left + (place + 0.5) * cell, 80, word, 13)
             canvas.text(left - 10, 90 + (place + 0.5) * cell + 5, word, 13, anchor="end")
         canvas.grid(left, 90, cell, values)
-    for middle in (34, 404):
-        canvas.text(middle, 190, "query:", 12, colour=GREY)
-        canvas.text(middle, 206, "looks", 12, colour=GREY)
+    for middle in (40, 410):
+        for line, text in enumerate(("query:", "the word", "that looks")):
+            canvas.text(middle, 178 + 16 * line, text, 12, colour=GREY)
     canvas.text(
         380, 314, "Shaded: may attend. In GPT the row of “play” ends at “play”.", 13, colour=GREY
     )

@@ -56,13 +56,13 @@ def patches() -> Canvas:
         canvas.grid(x, 396, 22, _patch(number), "data")
         canvas.text(x + 22, 458, str(number), 13)
         canvas.arrow((x + 22, 394), (x + 22, 366))
-        canvas.box(x, 332, 44, 32, "Dense", "feed_forward", 12)
+        canvas.box(x, 332, 44, 32, "linear", "feed_forward", 12)
         canvas.arrow((x + 22, 332), (x + 22, 302))
         canvas.box(x, 268, 44, 32, f"+ P{number}", "position", 12)
         canvas.arrow((x + 22, 268), (x + 22, 236))
         canvas.arrow((x + 22, 186), (x + 22, 158), colour=FAINT)
         canvas.line((x + 8, 154), (x + 36, 154), colour=FAINT)
-    caption = "a sentence of 16 patches; the Dense is the same for all"
+    caption = "a sentence of 16 patches; one linear map for all of them"
     canvas.text(left + 177, 480, caption, 13, colour=GREY)
     canvas.arrow((124, 276), (124, 418), (left - 14, 418))
     canvas.text(246, 408, "one after the other", 13, colour=GREY)

@@ -123,9 +123,9 @@ def four_cuts() -> Canvas:
     y = 536
     for x, kind, label in (
         (24, "embedding", "rows of the batch"),
-        (204, "feed_forward", "weights and gradients of a layer"),
-        (480, "norm", "Adam's state"),
-        (620, "empty", "held by the other device"),
+        (172, "feed_forward", "weights and gradients of a layer"),
+        (416, "norm", "Adam's state"),
+        (552, "empty", "held by the other device"),
     ):
         if kind == "empty":
             _empty(canvas, x, y - 13, 18, 18)
