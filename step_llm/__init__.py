@@ -4,7 +4,7 @@ A room for each part of the field; each may import only from those above it:
 
     runtime     the device, graph mode, the OpenI platform
     nn          the boxes of the paper, one page each
-    models      the Transformer; recurrent and n-gram models before it; GPT, BERT, ViT and Llama after it
+    models      the Transformer; recurrent and n-gram models before it; GPT, BERT, ViT, Llama after
     data        vocabulary, corpus, batches
     evaluation  scores and pictures
     decoding    search, sampling, translation

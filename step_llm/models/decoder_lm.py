@@ -21,7 +21,7 @@ from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, NormalWeights
 from step_llm.nn.masks import causal_mask, seen_mask
 from step_llm.nn.rms_norm import RMSNorm
-from step_llm.nn.rotary import rotary_frequencies, rotary_tables, rotation_at
+from step_llm.nn.rotary import check_rotary, rotary_tables, rotation_at
 from step_llm.nn.swiglu import SwiGLU
 
 __all__ = ["DecoderLM", "DecoderLMConfig", "DecoderLMLayer", "DecoderLMStack"]
@@ -84,7 +84,7 @@ class DecoderLMConfig(Config):
                 f"num_heads {self.num_heads} is not divisible by num_kv_heads "
                 f"{self.num_kv_heads}; expected num_kv_heads to be a divisor of num_heads"
             )
-        rotary_frequencies(*self.rotary)
+        check_rotary(*self.rotary)
 
     @property
     def rotary(self) -> tuple:
@@ -172,6 +172,7 @@ class DecoderLM(nn.Cell):
         config: see ``DecoderLMConfig``.
         seed: of the initial weights: normal as in ``GPT``.
         pad_id: fills texts up to their batch's length; as a label it has no part in the loss.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids (B, T) integer to logits (B, T, V); row t is about the token t + 1.
 
@@ -183,12 +184,18 @@ class DecoderLM(nn.Cell):
     "Qwen3 Technical Report".
     """
 
-    def __init__(self, config: DecoderLMConfig, seed: int = 0, pad_id: int = 0):
+    def __init__(
+        self,
+        config: DecoderLMConfig,
+        seed: int = 0,
+        pad_id: int = 0,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
         # Each layer adds two branches to the residual stream.
-        initial = NormalWeights(seed, branches=2 * config.num_layers)
+        initial = initial or NormalWeights(seed, branches=2 * config.num_layers)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.layers = DecoderLMStack(config, initial)
         self.output_weight = None  # tied: the embedding's own

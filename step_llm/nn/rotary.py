@@ -8,7 +8,7 @@ import numpy as np
 from mindspore import Tensor, ops
 from mindspore.ops import constexpr
 
-__all__ = ["apply_rotary", "rotary_frequencies", "rotary_tables", "rotation_at"]
+__all__ = ["apply_rotary", "check_rotary", "rotary_frequencies", "rotary_tables", "rotation_at"]
 
 # What follows the name in ``scaling``.
 _SCALINGS = {
@@ -45,14 +45,10 @@ def rotary_frequencies(d_head: int, base: float = 10000.0, scaling: tuple = ()) 
     Large Language Models via Positional Interpolation" (linear); github.com/meta-llama/llama-models
     (llama3).
     """
-    if d_head % 2:
-        raise ValueError(f"rotary positions turn pairs of coordinates: d_head {d_head} is odd")
-    if not 0.0 < base < math.inf:
-        raise ValueError(f"the base of the rotary positions is {base}; expected more than 0")
+    check_rotary(d_head, base, scaling)
     frequencies = float(base) ** (-np.arange(0, d_head, 2) / d_head)
     if not scaling:
         return frequencies
-    _check_scaling(scaling)
     factor = scaling[1]
     if scaling[0] == "linear":
         return frequencies / factor
@@ -62,7 +58,14 @@ def rotary_frequencies(d_head: int, base: float = 10000.0, scaling: tuple = ()) 
     return share * frequencies + (1.0 - share) * frequencies / factor
 
 
-def _check_scaling(scaling):
+def check_rotary(d_head: int, base: float = 10000.0, scaling: tuple = ()) -> None:
+    """Raise a ValueError for what ``rotary_frequencies`` does not take."""
+    if d_head % 2:
+        raise ValueError(f"rotary positions turn pairs of coordinates: d_head {d_head} is odd")
+    if not 0.0 < base < math.inf:
+        raise ValueError(f"the base of the rotary positions is {base}; expected more than 0")
+    if not scaling:
+        return
     kind, numbers = scaling[0], scaling[1:]
     if kind not in _SCALINGS:
         raise ValueError(
