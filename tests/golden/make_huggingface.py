@@ -99,7 +99,8 @@ def decoder(seed, *, family, stored="float32", **options):
     sizes = {**decoders.SIZES, "bos_token_id": None, "eos_token_id": None, **options}
     config = getattr(transformers, f"{family}Config")(**sizes)
     model = fill(getattr(transformers, f"{family}ForCausalLM")(config), seed)
-    model = model.to(getattr(torch, stored)).to(torch.float32)
+    for weight in model.parameters():  # not model.to: it would round the angles of positions too
+        weight.copy_(weight.to(getattr(torch, stored)))
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, config.vocab_size, (2, config.max_position_embeddings // 2))
     arrays = arrays_of({"ids": ids}, {"logits": model(torch.from_numpy(ids)).logits})

@@ -16,6 +16,7 @@ from step_llm.nn.initial import ZeroWeights
 __all__ = ["LLAMA", "QWEN2", "QWEN3"]
 
 _IS_1 = Field((int, float), lambda value: value == 1, "1: only this is supported", 1, True)
+_LENGTH = Field((int,), lambda value: 0 < value < 10**12, "a number of positions", None, True)
 # What an object of rotary positions may hold. Older files name it rope_scaling, with the base
 # beside it; newer ones rope_parameters, with the base inside.
 _ROTARY = {
@@ -25,7 +26,7 @@ _ROTARY = {
     "factor": field.number(),
     "low_freq_factor": field.number(),
     "high_freq_factor": field.number(),
-    "original_max_position_embeddings": field.size(None),
+    "original_max_position_embeddings": _LENGTH,
     "partial_rotary_factor": _IS_1,
 }
 
@@ -192,21 +193,21 @@ _FIELDS = {
     "hidden_act": Field(
         (str,), lambda value: value in ("silu", "swish"), "'silu': only this is supported", "silu"
     ),
-    "max_position_embeddings": field.size(2048),
+    "max_position_embeddings": _LENGTH._replace(default=2048, is_nullable=False),
     "rms_norm_eps": field.epsilon(1e-6),
     "tie_word_embeddings": field.flag(),
     "pad_token_id": field.token_id(None),
     "rope_theta": field.number(),
     "rope_scaling": field.object_(),
     "rope_parameters": field.object_(),
-    "original_max_position_embeddings": field.size(None),
+    "original_max_position_embeddings": _LENGTH,
     "partial_rotary_factor": _IS_1,
     "quantization_config": field.only(None),
 }
 _QWEN_FIELDS = {
     **_FIELDS,
     "num_key_value_heads": field.size(None)._replace(default=32),
-    "max_position_embeddings": field.size(32768),
+    "max_position_embeddings": _LENGTH._replace(default=32768, is_nullable=False),
     "use_sliding_window": field.flag(),
     "sliding_window": field.size(None)._replace(default=4096),
     "max_window_layers": Field((int,), lambda value: value >= 0, "a whole number", 28),
