@@ -30,6 +30,7 @@ _EXPORTS = {
     "nn.initial": ("InitialWeights", "NormalWeights", "XavierWeights"),
     "nn.layer_norm": ("LayerNorm", "layer_norm"),
     "nn.linear": ("Linear", "linear"),
+    "nn.lora": ("LoRA", "add_lora", "merge_lora"),
     "nn.masks": ("causal_mask", "combine_masks", "padding_mask"),
     "nn.positions": ("LearnedPositions", "SinusoidalPositions", "sinusoidal_encoding"),
     "nn.residual": ("Residual",),

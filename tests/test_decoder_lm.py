@@ -8,7 +8,7 @@ import math
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.registry import build, describe
@@ -18,6 +18,7 @@ from step_llm.nn.masks import causal_mask, seen_mask
 from step_llm.nn.rms_norm import RMSNorm, rms_norm
 from step_llm.nn.swiglu import SwiGLU
 from step_llm.training.objectives import token_objective
+from step_llm.training.step import TrainStep
 
 SIZES = {
     "vocab_size": 11, "d_model": 12, "num_heads": 4, "num_kv_heads": 2, "d_head": 6,
@@ -316,3 +317,15 @@ def test_sizes_that_are_refused(changes, words):
 def test_ids_that_are_refused():
     with pytest.raises(ValueError, match=r"ids has shape \(4,\); expected \(B, T\)"):
         decoder_lm()(Tensor(np.zeros(4, np.int32)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_it_learns_two_texts_by_heart(precision):
+    changes = {"has_head_norm": True, "biases": "qkv", "sliding_window": 4, "full_layers": 1}
+    model = DecoderLM(DecoderLMConfig(**{**SIZES, **changes}), seed=1).set_train(True)
+    optimizer = nn.Adam(model.trainable_params(), 1e-2)
+    step = TrainStep(model, optimizer, precision=precision)
+    losses = [float(step(1e-2, (IDS[:, :-1], IDS[:, 1:])).loss) for _ in range(40)]
+    assert losses[0] == pytest.approx(math.log(11), abs=0.3)
+    assert losses[-1] < 0.2

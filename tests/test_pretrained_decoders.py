@@ -360,6 +360,7 @@ LLAMA3 = {
             {"original_max_position_embeddings": 8, **rope("llama3", **LLAMA3)},
             "original_max_position_embeddings is 8, and 16 among",
         ),
+        ("qwen2", {"use_mrope": True}, "use_mrope is True; expected False: only this"),
         ("qwen2", {"layer_types": ["full_attention"]}, "expected 2 texts, first full_attention"),
         (
             "qwen2_window_above",

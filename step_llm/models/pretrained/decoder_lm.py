@@ -212,6 +212,7 @@ _QWEN_FIELDS = {
     "sliding_window": field.size(None)._replace(default=4096),
     "max_window_layers": Field((int,), lambda value: value >= 0, "a whole number", 28),
     "layer_types": field.texts(),
+    "use_mrope": field.only(False),  # positions of pictures, in a relative of Qwen2
 }
 
 
