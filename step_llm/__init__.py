@@ -50,6 +50,7 @@ _EXPORTS = {
     "models.registry": ("ARCHITECTURES", "architecture_of"),
     "models.transformer": ("Transformer",),
     "models.vit": ("PatchEmbedding", "ViT", "ViTConfig"),
+    "data.answers": ("answer_arrays",),
     "data.arrays": ("ArrayBatches",),
     "data.batches": ("Batches", "encode_pairs", "encode_texts"),
     "data.corpus": ("ParallelText", "corpus_folder", "read_parallel"),
