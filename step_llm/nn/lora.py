@@ -75,7 +75,8 @@ def add_lora(
     """Put a ``LoRA`` around layers of a model, and let nothing else learn.
 
     Args:
-        model: it is changed. Make what compiles it (a step, a ``CachedGPT``) afterwards.
+        model: it is changed. Make what compiles it (a step, a ``CachedGPT``) afterwards, and merge
+            before it is saved: a checkpoint holds the layers that its configuration names.
         pattern: a regular expression; every ``Linear`` is taken in whose path it is found, for
             example "(query|value)_projection$".
         rank, alpha: see ``LoRA``.
@@ -90,7 +91,7 @@ def add_lora(
     cells = dict(model.cells_and_names())
     if any(isinstance(cell, LoRA) for cell in cells.values()):
         raise ValueError("the model has a LoRA already; merge it first, with merge_lora")
-    linears = [path for path, cell in cells.items() if type(cell) is Linear]
+    linears = [path for path, cell in cells.items() if path and type(cell) is Linear]
     paths = [path for path in linears if re.search(pattern, path)]
     if not paths:
         raise ValueError(
