@@ -4,7 +4,7 @@ A room for each part of the field; each may import only from those above it:
 
     runtime     the device, graph mode, the OpenI platform
     nn          the boxes of the paper, one page each
-    models      the Transformer; recurrent and n-gram models before it; GPT, BERT and ViT after it
+    models      the Transformer; recurrent and n-gram models before it; GPT, BERT, ViT, Llama after
     data        vocabulary, corpus, batches
     evaluation  scores and pictures
     decoding    search, sampling, translation
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 # Module by module, what ``from step_llm import …`` offers. They are imported when first asked for,
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
 _EXPORTS = {
-    "nn.activations": ("ACTIVATIONS", "gelu", "gelu_tanh"),
+    "nn.activations": ("ACTIVATIONS", "gelu", "gelu_tanh", "silu"),
     "nn.additive_attention": ("AdditiveAttention",),
     "nn.attention": ("MultiHeadAttention", "scaled_dot_product_attention"),
     "nn.decoder": ("Decoder", "DecoderLayer"),
@@ -30,14 +30,18 @@ _EXPORTS = {
     "nn.initial": ("InitialWeights", "NormalWeights", "XavierWeights"),
     "nn.layer_norm": ("LayerNorm", "layer_norm"),
     "nn.linear": ("Linear", "linear"),
+    "nn.lora": ("LoRA", "add_lora", "merge_lora"),
     "nn.masks": ("causal_mask", "combine_masks", "padding_mask"),
     "nn.positions": ("LearnedPositions", "SinusoidalPositions", "sinusoidal_encoding"),
     "nn.residual": ("Residual",),
-    "nn.rotary": ("apply_rotary", "rotary_tables"),
+    "nn.rms_norm": ("RMSNorm", "rms_norm"),
+    "nn.rotary": ("apply_rotary", "rotary_frequencies", "rotary_tables"),
+    "nn.swiglu": ("SwiGLU",),
     "models.bert": (
         "Bert", "BertConfig", "BertForClassification", "BertForMaskedLM", "BertForPreTraining",
     ),
     "models.config": ("PRESETS", "TransformerConfig"),
+    "models.decoder_lm": ("DecoderLM", "DecoderLMConfig"),
     "models.gpt": ("GPT", "GPTConfig"),
     "models.neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
     "models.ngram": ("AddK", "KneserNey"),
@@ -46,6 +50,7 @@ _EXPORTS = {
     "models.registry": ("ARCHITECTURES", "architecture_of"),
     "models.transformer": ("Transformer",),
     "models.vit": ("PatchEmbedding", "ViT", "ViTConfig"),
+    "data.answers": ("answer_arrays",),
     "data.arrays": ("ArrayBatches",),
     "data.batches": ("Batches", "encode_pairs", "encode_texts"),
     "data.corpus": ("ParallelText", "corpus_folder", "read_parallel"),

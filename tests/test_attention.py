@@ -414,6 +414,47 @@ def test_heads_of_keys_that_do_not_divide_are_refused(num_kv_heads):
         MultiHeadAttention(16, 4, num_kv_heads)
 
 
+@pytest.mark.parametrize("biases", ["all", "qkv", "none"])
+def test_a_head_may_have_a_width_of_its_own(biases, in_mode):
+    """Three heads of width 8 in a model of width 10, with a norm of each head, against NumPy."""
+    cell = MultiHeadAttention(10, 3, 1, d_head=8, biases=biases, head_norm_epsilon=1e-2)
+    rng = np.random.default_rng(0)
+    for _, weight in cell.parameters_and_names():
+        weight.set_data(Tensor(rng.normal(size=weight.shape).astype(np.float32)))
+    names = set(dict(cell.parameters_and_names()))
+    assert ("query_projection.bias" in names) == (biases != "none")
+    assert ("output_projection.bias" in names) == (biases == "all")
+    x, (cosine, sine) = random(1, 2, 5, 10), rotary_tables(5, 8)
+
+    def project(x, layer):
+        bias = 0.0 if layer.bias is None else layer.bias.asnumpy().astype(np.float64)
+        return x @ layer.weight.asnumpy().T.astype(np.float64) + bias
+
+    def turned(x, norm):
+        x = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-2) * norm.gamma.asnumpy()
+        half = np.concatenate([-x[..., 4:], x[..., :4]], -1)
+        return x * cosine.asnumpy() + half * sine.asnumpy()
+
+    heads = project(x, cell.query_projection).reshape(2, 5, 3, 8).transpose(0, 2, 1, 3)
+    queries = turned(heads, cell.query_norm)
+    keys = turned(project(x, cell.key_projection), cell.key_norm)[:, None]
+    values = project(x, cell.value_projection)[:, None]
+    scores = np.where(np.tri(5, dtype=bool), queries @ keys.swapaxes(2, 3) / 8**0.5, -np.inf)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    merged = (weights @ values).transpose(0, 2, 1, 3).reshape(2, 5, 24)
+    expected = project(merged, cell.output_projection)
+    x = Tensor(x)
+    output, found = in_mode(cell)(x, x, x, causal_mask(5), (cosine, sine), True)
+    np.testing.assert_allclose(output.asnumpy(), expected, rtol=0, atol=3e-5)
+    np.testing.assert_allclose(found.asnumpy(), weights, rtol=0, atol=1e-5)
+
+
+def test_biases_have_names():
+    with pytest.raises(ValueError, match="biases is True; expected one of all, qkv, none"):
+        MultiHeadAttention(8, 2, biases=True)
+
+
 def test_a_low_score_is_still_a_score():
     """An allowed score far below −1e9 keeps its weight beside forbidden ones."""
     query, key = Tensor([[[2e9]]], ms.float32), Tensor([[[-1.0], [1.0]]], ms.float32)

@@ -24,6 +24,7 @@ from step_llm.models.bert import (
     BertForPreTraining,
 )
 from step_llm.models.config import TransformerConfig
+from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
@@ -221,6 +222,12 @@ def small_models(tokenizers):
         },
         "neural_lm": (NeuralLM(NeuralLMConfig(size, 3, 8, 16), seed=1), (ids,)),
         "gpt": (GPT(GPTConfig(size, **SMALL, max_length=6), seed=2), (ids,)),
+        "decoder_lm": (
+            DecoderLM(
+                DecoderLMConfig(size, **SMALL, d_head=6, rotary_scaling=("linear", 2.0)), seed=8
+            ),
+            (ids,),
+        ),
         "bert_pretraining": (bert, (ids,)),
         "bert_masked_lm": (BertForMaskedLM(bert.config, seed=6), (ids,)),
         "bert_classification": (classifier, (ids,)),
@@ -246,7 +253,7 @@ def test_every_kind_of_model_is_saved_loaded_and_computes_the_same(name, tokeniz
         np.testing.assert_array_equal(a.asnumpy(), b.asnumpy())
 
 
-@pytest.mark.parametrize("name", ["transformer", *CELLS, "neural_lm", "gpt"])
+@pytest.mark.parametrize("name", ["transformer", *CELLS, "neural_lm", "gpt", "decoder_lm"])
 def test_the_ids_of_padding_and_begin_are_saved(name, tokenizers, tmp_path):
     model, _ = small_models(tokenizers)[name]
     assert load_again(tmp_path / "plain", model, tokenizers).pad_id == 0

@@ -52,7 +52,7 @@ def test_a_start_and_steps_are_the_whole_text_at_once():
     places = np.array([2, 3], np.int32)  # the first text's third token is written over
     while places.max() < 6:
         tokens, position = Tensor(IDS[np.arange(2), places]), Tensor(places)
-        x, mask = model.place(tokens, position, 6)
+        x, mask, _ = model.place(tokens, position, 6)
         hidden, _, cache = model.layers(x, mask, None, cache, position)
         expected = whole[np.arange(2), places]
         np.testing.assert_allclose(hidden.asnumpy()[:, 0], expected, atol=1e-6)

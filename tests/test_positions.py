@@ -16,7 +16,7 @@ from step_llm.nn.positions import (
     SinusoidalPositions,
     sinusoidal_encoding,
 )
-from step_llm.nn.rotary import apply_rotary, rotary_tables
+from step_llm.nn.rotary import apply_rotary, rotary_frequencies, rotary_tables
 
 
 def random(seed, *shape):
@@ -171,3 +171,47 @@ def test_rotary_tables_are_cosine_and_sine():
 def test_an_odd_head_width_cannot_be_turned():
     with pytest.raises(ValueError, match="d_head 5 is odd"):
         rotary_tables(4, 5)
+
+
+def test_linear_scaling_sets_the_positions_closer_together():
+    far = [table.asnumpy()[::4] for table in rotary_tables(13, 6, 100.0, ("linear", 4.0))]
+    for one, other in zip(far, rotary_tables(4, 6, 100.0)):
+        np.testing.assert_allclose(one, other.asnumpy(), rtol=0, atol=1e-6)
+
+
+def test_llama3_scaling_slows_down_what_turns_seldom():
+    """Of 8,192 positions, as in Llama 3.1: 4 turns and more stay, below 1 is divided by 8."""
+    plain = rotary_frequencies(128, 5e5)
+    scaled = rotary_frequencies(128, 5e5, ("llama3", 8.0, 1.0, 4.0, 8192))
+    turns = 8192 * plain / (2 * np.pi)
+    assert (turns >= 4).sum() == 29
+    assert (turns <= 1).sum() == 29
+    np.testing.assert_array_equal(scaled[turns >= 4], plain[turns >= 4])
+    np.testing.assert_allclose(scaled[turns <= 1], plain[turns <= 1] / 8, rtol=1e-15)
+    ratio = (plain / scaled)[(turns > 1) & (turns < 4)]
+    assert (np.diff(ratio) > 0).all()  # it goes over steadily, from 1 to 8
+    assert 1 < ratio.min() < ratio.max() < 8
+    # One value by hand: where it turns 2.5 times, half of each.
+    base = (8192 / (2 * np.pi * 2.5)) ** 2
+    middle = rotary_frequencies(4, base, ("llama3", 8.0, 1.0, 4.0, 8192))[1]
+    assert middle == pytest.approx(base**-0.5 * (1 + 1 / 8) / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("base", "scaling", "words"),
+    [
+        (0.0, (), "base of the rotary positions is 0.0; expected more than 0"),
+        (float("nan"), (), "base of the rotary positions is nan"),
+        (1e4, ("dynamic", 2.0), "is 'dynamic'; expected one of linear, llama3, or none"),
+        (1e4, ("linear",), "expected 'linear' followed by factor"),
+        (1e4, ("linear", 2.0, 3.0), "expected 'linear' followed by factor"),
+        (1e4, ("linear", 0.0), "factor of the rotary positions is 0.0; expected more than 0"),
+        (1e4, ("linear", True), "factor of the rotary positions is True"),
+        (1e4, ("linear", "2"), "factor of the rotary positions is '2'"),
+        (1e4, ("llama3", 8.0), "followed by factor, low_freq_factor, high_freq_factor, original"),
+        (1e4, ("llama3", 8.0, 4.0, 4.0, 8192), "is 4.0; expected less than high_freq_factor"),
+    ],
+)
+def test_rotary_settings_that_are_refused(base, scaling, words):
+    with pytest.raises(ValueError, match=words):
+        rotary_tables(4, 6, base, scaling)

@@ -1,4 +1,5 @@
-"""Language models as decoders: a GPT, plainly or with a cache, or any function of the prefix.
+"""Language models as decoders: a GPT or ``DecoderLM``, plainly or with a cache, or any function of
+the prefix.
 
 Letters: R rows (one for each prompt), T prompt length, t prefix length, V vocabulary.
 """
@@ -58,7 +59,7 @@ class PlainGPT(PrefixModel):
     Slow, and what ``CachedGPT`` has to agree with.
 
     Args:
-        model: a ``GPT``.
+        model: a ``GPT`` or ``DecoderLM``.
     """
 
     def __init__(self, model):
@@ -92,8 +93,8 @@ class _Step(nn.Cell):
     @compiled
     def construct(self, tokens, position, parents, cache):
         cache = reorder(cache, parents)
-        x, mask = self.place(tokens, position, cache[0][0].shape[2])
-        hidden, _, cache = self.decode(x, mask, None, cache, position)
+        x, mask, rotation = self.place(tokens, position, cache[0][0].shape[2])
+        hidden, _, cache = self.decode(x, mask, rotation, cache, position)
         return ops.log_softmax(self.project(hidden), -1), cache
 
 
@@ -106,7 +107,7 @@ class CachedGPT:
     between texts.
 
     Args:
-        model: a ``GPT``.
+        model: a ``GPT`` or ``DecoderLM``.
     """
 
     running = PlainGPT.running

@@ -10,6 +10,7 @@ import typing
 from dataclasses import dataclass
 
 from step_llm.nn.activations import ACTIVATIONS
+from step_llm.nn.attention import BIASES
 from step_llm.nn.positions import POSITION_SCHEMES
 from step_llm.nn.residual import NORMS
 
@@ -27,7 +28,10 @@ _CHOICES = {
     "norm": NORMS,
     "tied_embeddings": ("none", "output", "all"),
     "activation": tuple(ACTIVATIONS),
+    "biases": BIASES,
 }
+# Where a whole number may be less than 1: −1, no token is padding; 0, there is none.
+_LEAST = {"pad_id": -1, "sliding_window": 0, "full_layers": 0}
 
 
 _LAYER_SIZES = ("d_model", "num_heads", "d_ff", "dropout", "norm", "activation", "norm_epsilon")
@@ -44,13 +48,16 @@ class Config:
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = -1 if field.name == "pad_id" else 1  # −1: no token is padding
+            least = _LEAST.get(field.name, 1)
             is_whole = isinstance(value, int) and not isinstance(value, bool)
             if hints[field.name] is int and (not is_whole or value < least):
                 raise ValueError(
                     f"{field.name} is {value!r}; expected a whole number of at least {least}"
                 )
-        if hasattr(self, "num_heads") and self.d_model % self.num_heads:
+            if hints[field.name] is bool and not isinstance(value, bool):
+                raise ValueError(f"{field.name} is {value!r}; expected True or False")
+        has_own_width = hasattr(self, "d_head")  # then a head need not be a share of d_model
+        if hasattr(self, "num_heads") and not has_own_width and self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
                 "expected num_heads to be a divisor of d_model"

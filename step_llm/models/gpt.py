@@ -108,10 +108,10 @@ class GPT(nn.Cell):
             room: the places of the cache.
 
         Returns:
-            x (B, 1, D), and the mask (B, 1, 1, room).
+            x (B, 1, D), the mask (B, 1, 1, room), and None, as nothing is rotated.
         """
         x = self.positions(self.embedding(tokens.reshape((-1, 1))), position, room)
-        return self.dropout(x), seen_mask(position, room)
+        return self.dropout(x), seen_mask(position, room), None
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""

@@ -9,6 +9,7 @@ from step_llm.models.bert import (
     BertForPreTraining,
 )
 from step_llm.models.config import TransformerConfig
+from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
@@ -23,6 +24,7 @@ ARCHITECTURES = {
     **dict.fromkeys(CELLS, (RecurrentConfig, RecurrentTranslator)),
     "neural_lm": (NeuralLMConfig, NeuralLM),
     "gpt": (GPTConfig, GPT),
+    "decoder_lm": (DecoderLMConfig, DecoderLM),
     "bert_pretraining": (BertConfig, BertForPreTraining),
     "bert_masked_lm": (BertConfig, BertForMaskedLM),
     "bert_classification": (BertConfig, BertForClassification),
@@ -33,7 +35,7 @@ ARCHITECTURES = {
 _FURTHER = {
     "bert_classification": {"num_classes": None},
     "neural_lm": {"pad_id": 0, "bos_id": 1},
-    **{name: {"pad_id": 0} for name in ("transformer", *CELLS, "gpt")},
+    **{name: {"pad_id": 0} for name in ("transformer", *CELLS, "gpt", "decoder_lm")},
 }
 
 

@@ -6,7 +6,7 @@ import math
 
 from mindspore import Tensor, ops
 
-__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "tanh"]
+__all__ = ["ACTIVATIONS", "gelu", "gelu_tanh", "silu", "tanh"]
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -39,6 +39,23 @@ def gelu_tanh(x: Tensor) -> Tensor:
     Source: Hendrycks and Gimpel 2016, section 2; used by GPT and GPT-2, where it is "gelu_new".
     """
     return ops.gelu(x, approximate="tanh")
+
+
+def silu(x: Tensor) -> Tensor:
+    r"""Let a value pass by its own sigmoid: ``gelu`` with another S-curve in place of Φ.
+
+    Formula: x · σ(x) = x / (1 + e^(−x)).
+
+    Args:
+        x: any shape.
+
+    Returns:
+        the shape of x.
+
+    Source: Hendrycks and Gimpel 2016, section 2; Ramachandran et al. 2017, "Searching for
+    Activation Functions", where it is "Swish".
+    """
+    return x * ops.sigmoid(x)
 
 
 def tanh(x: Tensor) -> Tensor:

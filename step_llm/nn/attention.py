@@ -20,12 +20,16 @@ from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.linear import Linear
 from step_llm.nn.masks import LOWEST
+from step_llm.nn.rms_norm import RMSNorm
 from step_llm.nn.rotary import apply_rotary
 
 __all__ = [
-    "MultiHeadAttention", "merge_heads", "repeat_heads", "scaled_dot_product_attention",
+    "BIASES", "MultiHeadAttention", "merge_heads", "repeat_heads", "scaled_dot_product_attention",
     "split_heads",
 ]  # fmt: skip
+
+# Which of the four projections have a bias.
+BIASES = ("all", "qkv", "none")
 
 
 def scaled_dot_product_attention(
@@ -104,17 +108,22 @@ class MultiHeadAttention(nn.Cell):
         num_kv_heads: heads of keys and values; must divide H, and H / num_kv_heads heads of queries
             share each. None stands for H; 1 is multi-query attention.
         initial: where the weights begin.
+        d_head: Dk; None stands for D / H. Otherwise d_model need not be divisible by num_heads.
+        biases: "all" (the paper), "qkv" (of queries, keys and values alone, as in Qwen2) or "none".
+        head_norm_epsilon: above 0, each head's queries and keys go through an RMSNorm with this ε
+            before they are turned (as in Qwen3), which bounds their scores.
 
     Shapes: query (B, T, D), key and value (B, S, D), mask broadcasts to (B, H, T, S), True = may
     attend; ``rotation`` is None or what ``rotary.rotary_tables`` returns, for T = S. The output
     is (B, T, D); with ``need_weights=True`` it is the pair of that and the weights (B, H, T, S).
 
     Raises:
-        ValueError: d_model not divisible by num_heads, or num_heads by num_kv_heads; an input of
-            another rank or width; a mask that does not broadcast.
+        ValueError: d_model not divisible by num_heads, or num_heads by num_kv_heads; an unknown
+            choice of biases; an input of another rank or width; a mask that does not broadcast.
 
     Source: Vaswani et al. 2017, section 3.2.2; Ainslie et al. 2023, "GQA: Training Generalized
-    Multi-Query Transformer Models from Multi-Head Checkpoints" (num_kv_heads).
+    Multi-Query Transformer Models from Multi-Head Checkpoints" (num_kv_heads); Henry et al. 2020,
+    "Query-Key Normalization for Transformers" (head_norm_epsilon).
     """
 
     def __init__(
@@ -123,10 +132,13 @@ class MultiHeadAttention(nn.Cell):
         num_heads: int,
         num_kv_heads: int | None = None,
         initial: InitialWeights | None = None,
+        d_head: int | None = None,
+        biases: str = "all",
+        head_norm_epsilon: float = 0.0,
     ):
         super().__init__()
         num_kv_heads = num_heads if num_kv_heads is None else num_kv_heads
-        if num_heads < 1 or d_model % num_heads:
+        if num_heads < 1 or (d_head is None and d_model % num_heads):
             raise ValueError(
                 f"d_model {d_model} is not divisible by num_heads {num_heads}; "
                 "expected num_heads to be a divisor of d_model"
@@ -136,15 +148,23 @@ class MultiHeadAttention(nn.Cell):
                 f"num_heads {num_heads} is not divisible by num_kv_heads {num_kv_heads}; "
                 "expected num_kv_heads to be a divisor of num_heads"
             )
+        if biases not in BIASES:
+            raise ValueError(f"biases is {biases!r}; expected one of {', '.join(BIASES)}")
         initial = initial or XavierWeights()
+        has_bias, is_last_biased = biases != "none", biases == "all"
         self.d_model = d_model
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads
-        self.d_head = d_model // num_heads
-        self.query_projection = Linear(d_model, d_model, initial=initial)
-        self.key_projection = Linear(d_model, num_kv_heads * self.d_head, initial=initial)
-        self.value_projection = Linear(d_model, num_kv_heads * self.d_head, initial=initial)
-        self.output_projection = Linear(d_model, d_model, ends_branch=True, initial=initial)
+        self.d_head = d_model // num_heads if d_head is None else d_head
+        width, kv_width = num_heads * self.d_head, num_kv_heads * self.d_head
+        self.query_projection = Linear(d_model, width, has_bias, initial=initial)
+        self.key_projection = Linear(d_model, kv_width, has_bias, initial=initial)
+        self.value_projection = Linear(d_model, kv_width, has_bias, initial=initial)
+        self.output_projection = Linear(width, d_model, is_last_biased, True, initial)
+        self.query_norm = self.key_norm = None
+        if head_norm_epsilon:
+            self.query_norm = RMSNorm(self.d_head, head_norm_epsilon)
+            self.key_norm = RMSNorm(self.d_head, head_norm_epsilon)
         self.attention = device_form(scaled_dot_product_attention)
         self.split_heads = device_form(split_heads)
         self.merge_heads = device_form(merge_heads)
@@ -165,6 +185,8 @@ class MultiHeadAttention(nn.Cell):
         self._check("value", value)
         keys = self.split_heads(self.key_projection(key), self.num_kv_heads)
         values = self.split_heads(self.value_projection(value), self.num_kv_heads)
+        if self.key_norm is not None:
+            keys = self.key_norm(keys)
         if rotation is not None:
             keys = apply_rotary(keys, rotation)
         return keys, values
@@ -176,6 +198,8 @@ class MultiHeadAttention(nn.Cell):
         """
         self._check("query", query)
         queries = self.split_heads(self.query_projection(query), self.num_heads)  # (B, H, T, Dk)
+        if self.query_norm is not None:
+            queries = self.query_norm(queries)
         if rotation is not None:
             queries = apply_rotary(queries, rotation)
         groups = self.num_heads // self.num_kv_heads

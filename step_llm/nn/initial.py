@@ -11,7 +11,7 @@ import math
 import numpy as np
 from mindspore import Parameter, Tensor
 
-__all__ = ["InitialWeights", "NormalWeights", "XavierWeights", "constant"]
+__all__ = ["InitialWeights", "NormalWeights", "XavierWeights", "ZeroWeights", "constant"]
 
 
 def constant(value: float, *shape: int, name: str) -> Parameter:
@@ -99,3 +99,16 @@ class NormalWeights(InitialWeights):
 
     def table(self, rows, width, name="weight"):
         return self._normal(self.deviation, (rows, width), name)
+
+
+class ZeroWeights(InitialWeights):
+    """Zeros, for a model that gets its weights from a file at once: nothing is drawn in vain."""
+
+    def __init__(self):
+        super().__init__(seed=0)
+
+    def matrix(self, outputs, inputs, name="weight"):
+        return constant(0.0, outputs, inputs, name=name)
+
+    def table(self, rows, width, name="weight"):
+        return constant(0.0, rows, width, name=name)

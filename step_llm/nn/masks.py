@@ -37,39 +37,49 @@ def padding_mask(ids: Tensor, pad_id: int = 0) -> Tensor:
     return ops.not_equal(ids, pad_id).reshape((batch, 1, 1, length))
 
 
-def causal_mask(length: int) -> Tensor:
+def causal_mask(length: int, window: int = 0) -> Tensor:
     """Let position t attend to positions 0 … t, so that no token sees its future.
 
-    Formula: mask[0, 0, t, s] = (s <= t).
+    Formula: mask[0, 0, t, s] = (s <= t), and with a window W (t − W < s <= t): a sliding window of
+    the position itself and W − 1 before it.
 
     Args:
         length: T, the number of target positions.
+        window: W; 0 is none.
 
     Returns:
-        (1, 1, T, T) Boolean mask, True on and below the diagonal.
+        (1, 1, T, T) Boolean mask, True on and below the diagonal, as far as the window reaches.
 
-    Source: Vaswani et al. 2017, section 3.2.3.
+    Source: Vaswani et al. 2017, section 3.2.3; Beltagy et al. 2020, "Longformer", section 3.1
+    (sliding window).
     """
     position = ops.arange(length)
-    return (position.reshape((1, length)) <= position.reshape((length, 1))).reshape(
-        (1, 1, length, length)
-    )
+    keys, queries = position.reshape((1, length)), position.reshape((length, 1))
+    mask = keys <= queries
+    if window:
+        mask = ops.logical_and(mask, keys > queries - window)
+    return mask.reshape((1, 1, length, length))
 
 
-def seen_mask(position: Tensor, room: int) -> Tensor:
+def seen_mask(position: Tensor, room: int, window: int = 0) -> Tensor:
     """The row of ``causal_mask`` for a query at one position, over all places of a cache.
 
-    Formula: mask[b, 0, 0, s] = (s <= position[b]).
+    Formula: mask[b, 0, 0, s] = (s <= position[b]), and with a window W also s > position[b] − W.
 
     Args:
         position: (B,), or (1,) for all sentences; integers.
         room: the number of places.
+        window: W; 0 is none.
 
     Returns:
         (B, 1, 1, room) Boolean mask.
     """
     places = ops.arange(room).reshape((1, 1, 1, room))
-    return places <= position.reshape((-1, 1, 1, 1))
+    position = position.reshape((-1, 1, 1, 1))
+    mask = places <= position
+    if window:
+        mask = ops.logical_and(mask, places > position - window)
+    return mask
 
 
 def combine_masks(first: Tensor | None, second: Tensor | None) -> Tensor | None:

@@ -12,6 +12,7 @@ import numpy as np
 from mindspore import Tensor, amp, nn, ops
 
 from step_llm.nn.layer_norm import LayerNorm
+from step_llm.nn.rms_norm import RMSNorm
 from step_llm.runtime.device import current_device, quiet
 from step_llm.runtime.graph_mode import compiled
 
@@ -95,10 +96,10 @@ def in_precision(forward, model, precision: str):
 
     Args:
         forward: it calls the model.
-        model: its LayerNorms are marked.
+        model: its LayerNorms and RMSNorms are marked.
         precision: "float16" or "bfloat16".
     """
     for _, cell in model.cells_and_names():
-        if isinstance(cell, LayerNorm):
+        if isinstance(cell, (LayerNorm, RMSNorm)):
             cell.to_float(ms.float32)
     return amp.auto_mixed_precision(forward, "auto", _HALF[precision])

@@ -7,8 +7,8 @@ Made with torch==2.13.0 on the CPU and transformers==5.23.0, in float32. It need
 nor a network: the configurations are small, the weights random. `tests/test_pretrained.py` compares
 the library with the folders.
 
-Every folder holds config.json and model.safetensors, as save_pretrained writes them, and
-expected.npz:
+Every folder holds config.json and model.safetensors (or several such files with an index), as
+save_pretrained writes them, and expected.npz:
 
     input.<name>     what the model is called with
     output.<name>    what it returns
@@ -26,10 +26,11 @@ import tempfile
 from pathlib import Path
 
 import command
+import decoders
 import numpy as np
 import torch
 import transformers
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 from tokenizers.pre_tokenizers import ByteLevel
 
 FOLDER = Path(__file__).resolve().parent / "huggingface"
@@ -58,18 +59,11 @@ def arrays_of(inputs, outputs):
     return arrays
 
 
-def gpt2(seed, *, prompts, new_tokens, body=False, **sizes):
-    config = transformers.GPT2Config(bos_token_id=None, eos_token_id=None, **sizes)
-    kind = transformers.GPT2Model if body else transformers.GPT2LMHeadModel
-    model = fill(kind(config), seed)
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(0, config.vocab_size, (3, config.n_positions))
-    result = model(torch.from_numpy(ids))
-    if body:
-        return model, arrays_of({"ids": ids}, {"hidden": result.last_hidden_state})
-    arrays = arrays_of({"ids": ids}, {"logits": result.logits})
+def greedy(model, seed, rng, prompts, new_tokens):
+    """Prompts of these lengths, and the tokens with which the model continues them."""
+    arrays = {}
     for n, length in enumerate(prompts):
-        prompt = rng.integers(0, config.vocab_size, (1, length))
+        prompt = rng.integers(0, model.config.vocab_size, (1, length))
         text = model.generate(
             torch.from_numpy(prompt),
             attention_mask=torch.ones((1, length), dtype=torch.long),
@@ -84,7 +78,34 @@ def gpt2(seed, *, prompts, new_tokens, body=False, **sizes):
         assert kinds > 3, f"seed {seed}: the text of prompt {n} has {kinds} different tokens"
         arrays[f"prompt.{n}"] = prompt[0]
         arrays[f"tokens.{n}"] = text[0, length:].numpy()
-    return model, arrays
+    return arrays
+
+
+def gpt2(seed, *, prompts, new_tokens, body=False, **sizes):
+    config = transformers.GPT2Config(bos_token_id=None, eos_token_id=None, **sizes)
+    kind = transformers.GPT2Model if body else transformers.GPT2LMHeadModel
+    model = fill(kind(config), seed)
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, config.vocab_size, (3, config.n_positions))
+    result = model(torch.from_numpy(ids))
+    if body:
+        return model, arrays_of({"ids": ids}, {"hidden": result.last_hidden_state})
+    arrays = arrays_of({"ids": ids}, {"logits": result.logits})
+    return model, {**arrays, **greedy(model, seed, rng, prompts, new_tokens)}
+
+
+def decoder(seed, *, family, stored="float32", **options):
+    """Of Llama, Qwen2 or Qwen3; computed in float32 from weights as precise as the stored ones."""
+    sizes = {**decoders.SIZES, "bos_token_id": None, "eos_token_id": None, **options}
+    config = getattr(transformers, f"{family}Config")(**sizes)
+    model = fill(getattr(transformers, f"{family}ForCausalLM")(config), seed)
+    for weight in model.parameters():  # not model.to: it would round the angles of positions too
+        weight.copy_(weight.to(getattr(torch, stored)))
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, config.vocab_size, (2, config.max_position_embeddings // 2))
+    arrays = arrays_of({"ids": ids}, {"logits": model(torch.from_numpy(ids)).logits})
+    arrays.update(greedy(model, seed, rng, decoders.PROMPTS, decoders.NEW_TOKENS))
+    return model.to(getattr(torch, stored)), arrays
 
 
 def bert(seed, *, kind, **sizes):
@@ -147,7 +168,14 @@ def bert_tokenizer():
     return transformers.BertTokenizer(vocab=vocabulary)
 
 
-TOKENIZERS = {"gpt2": gpt2_tokenizer, "bert": bert_tokenizer}
+def qwen2_tokenizer():
+    """The bytes and merges of GPT-2's, after Qwen's own cut of the text."""
+    other = json.loads(gpt2_tokenizer().backend_tokenizer.to_str())["model"]
+    merges = [tuple(merge) for merge in other["merges"]]
+    return transformers.Qwen2Tokenizer(vocab=other["vocab"], merges=merges)
+
+
+TOKENIZERS = {"gpt2": gpt2_tokenizer, "bert": bert_tokenizer, "qwen2": qwen2_tokenizer}
 
 CASES = {
     "gpt2": (gpt2, 1, {
@@ -201,6 +229,7 @@ CASES = {
         "image_size": 4, "patch_size": 4, "num_channels": 2, "num_labels": 2, "hidden_size": 6,
         "num_hidden_layers": 5, "num_attention_heads": 1, "intermediate_size": 9,
     }),
+    **{name: (decoder, seed, options) for name, (seed, options) in decoders.CASES.items()},
 }  # fmt: skip
 
 
@@ -209,7 +238,7 @@ def make(name, folder):
     function, seed, options = CASES[name]
     with torch.no_grad():
         model, arrays = function(seed, **options)
-    model.save_pretrained(folder / name)
+    model.save_pretrained(folder / name, max_shard_size=decoders.SHARDS.get(name, "1GB"))
     if name in TOKENIZERS:
         tokenizer = TOKENIZERS[name]()
         assert len(tokenizer) <= model.config.vocab_size
@@ -225,7 +254,9 @@ def read(folder):
     """A folder's configuration and arrays, the weights among them."""
     fields = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     fields.pop("transformers_version")
-    arrays = {f"weight.{n}": a for n, a in load_file(folder / "model.safetensors").items()}
+    arrays = {}
+    for path in sorted(folder.glob("*.safetensors")):  # NumPy has no bfloat16; nothing is lost
+        arrays.update({f"weight.{n}": a.float().numpy() for n, a in load_file(path).items()})
     with np.load(folder / "expected.npz") as file:
         arrays.update(file)
     return fields, arrays

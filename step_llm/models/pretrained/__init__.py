@@ -1,7 +1,7 @@
-"""Real weights: GPT-2, BERT and ViT from the folders that Hugging Face's transformers writes.
+"""Real weights: GPT-2, BERT, ViT, Llama and Qwen from the folders that transformers writes.
 
-``folder`` reads the weights and ``tokenizer`` the tokenizer. What is particular to a family of
-models stands in a module of its own; ``families`` lists them.
+``folder`` reads the model, ``weight_files`` its numbers, ``tokenizer`` the tokenizer. What is
+particular to a family of models stands in a module of its own; ``families`` lists them.
 """
 
 from step_llm.models.pretrained.folder import from_pretrained

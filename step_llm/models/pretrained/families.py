@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from step_llm.models.pretrained import bert, gpt2, vit
+from step_llm.models.pretrained import bert, decoder_lm, gpt2, vit
 
 __all__ = ["FAMILIES"]
 
@@ -10,4 +10,7 @@ FAMILIES = {
     "gpt2": gpt2.FAMILY,
     "bert": bert.FAMILY,
     "vit": vit.FAMILY,
+    "llama": decoder_lm.LLAMA,
+    "qwen2": decoder_lm.QWEN2,
+    "qwen3": decoder_lm.QWEN3,
 }

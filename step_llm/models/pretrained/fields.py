@@ -16,6 +16,8 @@ __all__ = [
     "flag",
     "index",
     "nothing",
+    "number",
+    "object_",
     "objects",
     "one_of",
     "only",
@@ -107,6 +109,11 @@ def epsilon(default):
     return Field((int, float), lambda value: 0 < value < 1, "a number in (0, 1)", default)
 
 
+def number():
+    """A number above 0; None where it is missing."""
+    return Field((int, float), lambda value: 0 < value < 1e12, "a number above 0", None, True)
+
+
 def flag():
     """A setting that may be missing, and then is None."""
     return Field((bool,), _is_anything, "true or false", None, True)
@@ -167,6 +174,11 @@ def nothing():
     return Field(
         (list,), lambda value: not value, "an empty list: only this is supported", None, True
     )
+
+
+def object_():
+    """An object, whatever is in it; None where it is missing."""
+    return Field((dict,), _is_anything, "an object", None, True)
 
 
 def objects():

@@ -12,18 +12,15 @@ from typing import NamedTuple
 
 import numpy as np
 from mindspore import Tensor, nn
-from safetensors import SafetensorError, safe_open
 
 from step_llm.models.pretrained.families import FAMILIES
 from step_llm.models.pretrained.family import Family
 from step_llm.models.pretrained.fields import read_fields, shown, text, texts
-from step_llm.models.weights import CheckpointError, match_tensors, read_json, read_tensors
+from step_llm.models.pretrained.weight_files import find_tensors
+from step_llm.models.weights import CheckpointError, match_tensors, read_json
 
 __all__ = ["Description", "from_pretrained", "read_description"]
 
-_WEIGHTS = "model.safetensors"
-# What other programs write: pickles, which run whatever code their maker put in, and TensorFlow's.
-_OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
 # What stands in every config.json, whatever the family.
 _COMMON = {"model_type": text(), "architectures": texts(), "tokenizer_class": text()}
 
@@ -57,46 +54,42 @@ class Description(NamedTuple):
             raise CheckpointError(f"{self.path}: {error}") from error
 
 
-class _Stored(NamedTuple):
-    """A tensor in the file: its name there, and its shape."""
-
-    name: str
-    shape: tuple
-
-
 def from_pretrained(folder: str | Path) -> nn.Cell:
-    """Read a GPT-2, BERT or ViT model from a folder in Hugging Face's layout.
+    """Read a GPT-2, BERT, ViT, Llama, Qwen2 or Qwen3 from a folder in Hugging Face's layout.
 
     Args:
-        folder: holds ``config.json`` and ``model.safetensors``.
+        folder: holds ``config.json``, and ``model.safetensors`` or several such files with
+            ``model.safetensors.index.json``; their numbers are float32, float16 or bfloat16.
 
     Returns:
-        the model, with dropout off: a ``GPT`` for GPT2LMHeadModel and GPT2Model; for BertModel a
-        ``Bert``, else with the heads that config.json names or that the file holds
+        the model in float32, with dropout off: a ``GPT`` for GPT2LMHeadModel and GPT2Model; for
+        BertModel a ``Bert``, else with the heads that config.json names or that the file holds
         ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; a ``ViT`` for
-        ViTForImageClassification. The ``pad_id`` is config.json's "pad_token_id"; −1, which no
-        token has, where it names none.
+        ViTForImageClassification; a ``DecoderLM`` for LlamaForCausalLM, Qwen2ForCausalLM and
+        Qwen3ForCausalLM. The ``pad_id`` is config.json's "pad_token_id"; −1, which no token has,
+        where it names none.
 
     Raises:
         CheckpointError: a file that is missing or damaged, weights as a pickle only (which would
-            run whatever code it holds), another architecture, a field of config.json that is
-            missing, of another type or out of range, a setting that this library has not, or
-            tensors that are missing, unexpected or of another shape, every one named.
+            run whatever code it holds), an index that names files elsewhere, another architecture,
+            a field of config.json that is missing, of another type or out of range, a setting that
+            this library has not, or tensors that are missing, unexpected or of another shape, every
+            one named.
 
     Source of the layouts: github.com/huggingface/transformers, ``modeling_gpt2.py``,
-    ``modeling_bert.py``, ``modeling_vit.py``.
+    ``modeling_bert.py``, ``modeling_vit.py``, ``modeling_llama.py``, ``modeling_qwen2.py``,
+    ``modeling_qwen3.py``.
     """
     folder = Path(folder)
     description = read_description(folder)
     family = description.family
     fields = description.read(family.fields)
-    _check_weights(folder)
-    path = folder / _WEIGHTS
-    stored = _stored_tensors(path, family)
+    path, found = find_tensors(folder)
+    stored = _present_names(path, found, family)
     for name, field in family.fields.items():
         if field.is_depth and fields[name] > len(stored):
             raise CheckpointError(
-                f"{description.path}: {name} is {shown(fields[name])}, but {_WEIGHTS} holds "
+                f"{description.path}: {name} is {shown(fields[name])}, but {path.name} holds "
                 f"{len(stored)} tensors, fewer than one for each layer"
             )
     prefix = family.prefix if any(name.startswith(family.prefix) for name in stored) else ""
@@ -104,8 +97,8 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
         plan = family.plan(fields, prefix, tuple(stored), description.classes)
     except ValueError as error:
         raise CheckpointError(f"{description.path}: {error}") from error
-    copies = _copies(stored, family)
     wanted = {source.name: source for source in plan.sources.values()}
+    copies = _copies(stored, family, wanted)
     found = {name: tensor for name, tensor in stored.items() if name not in copies}
     if not set(wanted) & set(found):
         raise CheckpointError(
@@ -114,12 +107,15 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
             "config.json"
         )
     match_tensors(path, found, wanted, shown=None)
-    tensors = _values(path, stored, copies)
+    for tensor in stored.values():
+        tensor.check_type()
+    _check_copies(path, stored, copies)
     model = plan.make()
     weights = dict(model.parameters_and_names())
     for name, source in plan.sources.items():
         parameter = weights[name]
-        parameter.set_data(Tensor(source.value(tensors[source.name], tuple(parameter.shape))))
+        value = source.value(stored[source.name].read(), tuple(parameter.shape))
+        parameter.set_data(Tensor(value))
     model.set_train(False)
     return model
 
@@ -157,35 +153,10 @@ def read_description(folder: Path) -> Description:
     return Description(path, family, classes, common["tokenizer_class"], fields)
 
 
-def _check_weights(folder):
-    if (folder / _WEIGHTS).is_file():
-        return
-    if (folder / f"{_WEIGHTS}.index.json").is_file():
-        raise CheckpointError(
-            f"the weights in {folder} are split over several files; expected one {_WEIGHTS}"
-        )
-    others = sorted(path.name for pattern in _OTHER_WEIGHTS for path in folder.glob(pattern))
-    if others:
-        raise CheckpointError(
-            f"{folder} holds {others[0]}, but no {_WEIGHTS}. Pickles are not read, because they "
-            f"run whatever code is in them: take the {_WEIGHTS} of the same model, or let "
-            "transformers write one with save_pretrained"
-        )
-    raise CheckpointError(f"{folder} holds no {_WEIGHTS}")
-
-
-def _stored_tensors(path, family):
-    """The file's tensors by their present names, without buffers; no number is read yet."""
+def _present_names(path, found, family):
+    """The tensors by their present names, without buffers."""
     stored = {}
-    try:
-        with safe_open(str(path), framework="numpy") as file:
-            names = file.keys()
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
-    for old, shape in shapes.items():
-        if not old.isprintable():
-            raise CheckpointError(f"{path} holds {old!r}; expected names that can be printed")
+    for old, tensor in found.items():
         name = old
         for pattern, new in family.old_names.items():
             name = re.sub(pattern, new, name)
@@ -195,32 +166,23 @@ def _stored_tensors(path, family):
             raise CheckpointError(
                 f"{path} holds both {stored[name].name} and {old}; expected one of them"
             )
-        stored[name] = _Stored(old, shape)
+        stored[name] = tensor
     return stored
 
 
-def _copies(stored, family):
+def _copies(stored, family, wanted):
     """Those tensors that are there a second time, each with its original."""
     copies = {}
     for copy, ending in family.copies.items():
         original = next((name for name in stored if name.endswith(ending)), None)
-        if copy in stored and original is not None:
+        if copy in stored and copy not in wanted and original is not None:
             copies[copy] = original
     return copies
 
 
-def _values(path, stored, copies):
-    """The numbers of all tensors, by their present names; copies are checked and left out."""
-    tensors = read_tensors(path)
-    values = {name: tensors[tensor.name] for name, tensor in stored.items()}
-    for name, tensor in values.items():
-        if tensor.dtype.kind != "f":
-            raise CheckpointError(f"{path}: {name} holds {tensor.dtype}; expected float numbers")
-        if not np.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: {name} has values that are not finite")
+def _check_copies(path, stored, copies):
     for copy, original in copies.items():
-        if not np.array_equal(values.pop(copy), values[original]):
+        if not np.array_equal(stored[copy].read(), stored[original].read()):
             raise CheckpointError(
                 f"{path}: {copy} differs from {original}; only models that tie them are supported"
             )
-    return values

@@ -35,12 +35,13 @@ _ADDED = {
 
 
 def tokenizer_from_pretrained(folder: str | Path) -> Engine:
-    """Read the tokenizer of a GPT-2 or BERT folder.
+    """Read the tokenizer of a GPT-2, BERT, Llama, Qwen2 or Qwen3 folder.
 
     Args:
         folder: holds ``config.json``, and ``tokenizer.json`` or the older files: ``vocab.json`` and
-            ``merges.txt`` of GPT-2, ``vocab.txt`` of BERT. Beside them may stand
-            ``tokenizer_config.json``, ``special_tokens_map.json`` and ``added_tokens.json``.
+            ``merges.txt`` of GPT-2, ``vocab.txt`` of BERT; Llama and Qwen have none. Beside them
+            may stand ``tokenizer_config.json``, ``special_tokens_map.json`` and
+            ``added_tokens.json``.
 
     Returns:
         a tokenizer of the ``tokenizers`` library: ``encode(text).ids``, ``decode(ids)``. For BERT
@@ -75,9 +76,9 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine:
     files = ("tokenizer.json",) if is_one_file else kind.files
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
+        older = "" if "tokenizer.json" in files else f", or {' and '.join(files)}"
         raise CheckpointError(
-            f"{folder} holds no {' and no '.join(missing)}; expected tokenizer.json, or "
-            f"{' and '.join(files)}"
+            f"{folder} holds no {' and no '.join(missing)}; expected tokenizer.json{older}"
         )
     settings, added = said.settings(kind.settings), said.added_tokens()
     paths = [str(folder / file) for file in files]

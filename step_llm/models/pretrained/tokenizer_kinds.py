@@ -14,7 +14,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from step_llm.models.pretrained import fields as field
 
-__all__ = ["BYTE_LEVEL", "KINDS", "WORD_PIECE", "TokenizerKind", "content_of"]
+__all__ = ["BYTE_LEVEL", "KINDS", "ONE_FILE", "WORD_PIECE", "TokenizerKind", "content_of"]
 
 
 class TokenizerKind(NamedTuple):
@@ -119,6 +119,8 @@ BYTE_LEVEL = TokenizerKind(
     build=_build_byte_level,
     follow=_follow_byte_level,
 )
+# Llama and Qwen cut a text before the pairs are made, as their own tokenizer.json alone says.
+ONE_FILE = BYTE_LEVEL._replace(files=("tokenizer.json",))
 
 
 # Pieces of words: BERT
