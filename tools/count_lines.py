@@ -19,7 +19,10 @@ TRANSLATOR = (
     "decoding/translator.py",
 )  # fmt: skip
 # What only other models need.
-OTHERS = ("nn/additive_attention.py", "nn/recurrent.py", "training/recipes.py")
+OTHERS = (
+    "nn/additive_attention.py", "nn/lora.py", "nn/recurrent.py", "nn/rms_norm.py", "nn/swiglu.py",
+    "training/recipes.py",
+)  # fmt: skip
 
 
 def code_lines(path: Path) -> int:
