@@ -44,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", dest="command", required=True
     )
     _add_fetch(commands)
+    _add_fetch_model(commands)
     _add_train(commands)
     _add_resume(commands)
     _add_evaluate(commands)
@@ -66,6 +67,25 @@ def _add_fetch(commands):
     add = fetch.add_argument
     add("--mirror", metavar="ADDRESS|FOLDER", help="where to look first")
     add("--out", metavar="DIR", type=_path, help="another folder; `train` then takes it: --corpus")
+
+
+def _add_fetch_model(commands):
+    fetch = commands.add_parser(
+        "fetch-model",
+        help="download a published model, or copy it from a mirror",
+        description="Download a published model's folder with wget: weights as safetensors, "
+        "configuration, tokenizer. A download that was cut goes on where it stood.",
+    )
+    add = fetch.add_argument
+    text = "Qwen2.5-0.5B, Qwen2.5-0.5B-Instruct, Qwen3-0.6B, GPT-2, bert-base-chinese, "
+    add("name", metavar="NAME", type=_path, help=text + "opus-mt-de-en, or OWNER/NAME")
+    text = "modelscope, huggingface, the address of a mirror, or a folder; default: "
+    text += "STEP_LLM_MODEL_MIRROR, else ModelScope and then Hugging Face"
+    add("--mirror", metavar="PLACE", type=_path, help=text)
+    text = "default: models/NAME in the folder that `fetch` names"
+    add("--out", metavar="DIR", type=_path, help=text)
+    text = "how long a server may be silent; default: 20"
+    add("--timeout", metavar="SECONDS", type=float, default=20.0, help=text)
 
 
 def _add_train(commands):
