@@ -45,7 +45,10 @@ _EXPORTS = {
     "models.gpt": ("GPT", "GPTConfig"),
     "models.neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
     "models.ngram": ("AddK", "KneserNey"),
-    "models.pretrained": ("from_pretrained", "tokenizer_from_pretrained"),
+    "models.pretrained": (
+        "ChatTemplate", "chat_template_from_pretrained", "end_ids_from_pretrained",
+        "from_pretrained", "tokenizer_from_pretrained",
+    ),
     "models.recurrent": ("RecurrentConfig", "RecurrentTranslator"),
     "models.registry": ("ARCHITECTURES", "architecture_of"),
     "models.transformer": ("Transformer",),
