@@ -49,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_resume(commands)
     _add_evaluate(commands)
     _add_translate(commands)
+    _add_chat(commands)
     _add_info(commands)
     _add_check(commands)
     _add_demo(commands)
@@ -174,6 +175,26 @@ def _add_search_options(add):
     text = "alpha; 0 is none; default: 0.6"
     add("--length-penalty", metavar="ALPHA", type=_length_penalty, default=0.6, help=text)
     add("--batch-size", metavar="N", type=int, default=64, help="sentences at once; default: 64")
+    add("--device", metavar="NAME", help=_DEVICE)
+
+
+def _add_chat(commands):
+    chat = commands.add_parser(
+        "chat",
+        help="talk with a published model in the terminal",
+        description="Talk with a model of the decoder kind (GPT-2, Llama, Qwen2, Qwen3). /new "
+        "begins a new conversation, /exit ends the program, Ctrl-C ends an answer. Where the input "
+        "is no terminal, each of its lines is a message.",
+    )
+    add = chat.add_argument
+    add("folder", metavar="DIR", type=_path, help="the model's folder; see fetch-model")
+    text = "below 1 more probable words, above 1 rarer ones, 0 always the most probable; "
+    add("--temperature", metavar="T", type=float, default=0.7, help=text + "default: 0.7")
+    text = "draw among the fewest tokens with this probability together; default: 0.8"
+    add("--top-p", metavar="P", type=float, default=0.8, help=text)
+    add("--max-tokens", metavar="N", type=int, default=512, help="of an answer; default: 512")
+    add("--seed", metavar="N", type=int, default=0, help="of what is drawn; default: 0")
+    add("--system", metavar="TEXT", help="what the model is told before the first message")
     add("--device", metavar="NAME", help=_DEVICE)
 
 
