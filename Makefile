@@ -108,6 +108,7 @@ test-golden:
 	.venv-golden/bin/python tests/golden/make_golden.py --check
 	.venv-golden/bin/python tests/golden/make_recurrent.py --check
 	.venv-golden/bin/python tests/golden/make_huggingface.py --check
+	.venv-golden/bin/python tests/golden/make_chat.py --check
 
 check-device: environment
 	$(PY) -m step_llm check $(CHECK_FLAGS)

@@ -1,4 +1,4 @@
-"""``python -m step_llm``: fetch, train, resume, evaluate, translate, info, check, demo."""
+"""``python -m step_llm``: fetch, fetch-model, train, resume, evaluate, translate, info, …"""
 
 import os
 import sys

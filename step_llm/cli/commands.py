@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = make_parser().parse_args(arguments)
     try:
         _place(options)
-        return import_module(f"step_llm.cli.{options.command}").run(options) or 0
+        module = options.command.replace("-", "_")
+        return import_module(f"step_llm.cli.{module}").run(options) or 0
     except KeyboardInterrupt:
         print("step_llm: stopped by the user", file=sys.stderr)
         return 130

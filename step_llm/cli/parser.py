@@ -44,10 +44,12 @@ def make_parser() -> argparse.ArgumentParser:
         title="commands", metavar="COMMAND", dest="command", required=True
     )
     _add_fetch(commands)
+    _add_fetch_model(commands)
     _add_train(commands)
     _add_resume(commands)
     _add_evaluate(commands)
     _add_translate(commands)
+    _add_chat(commands)
     _add_info(commands)
     _add_check(commands)
     _add_demo(commands)
@@ -66,6 +68,25 @@ def _add_fetch(commands):
     add = fetch.add_argument
     add("--mirror", metavar="ADDRESS|FOLDER", help="where to look first")
     add("--out", metavar="DIR", type=_path, help="another folder; `train` then takes it: --corpus")
+
+
+def _add_fetch_model(commands):
+    fetch = commands.add_parser(
+        "fetch-model",
+        help="download a published model, or copy it from a mirror",
+        description="Download a published model's folder with wget: weights as safetensors, "
+        "configuration, tokenizer. A download that was cut goes on where it stood.",
+    )
+    add = fetch.add_argument
+    text = "Qwen2.5-0.5B, Qwen2.5-0.5B-Instruct, Qwen3-0.6B, GPT-2, bert-base-chinese, "
+    add("name", metavar="NAME", type=_path, help=text + "opus-mt-de-en, or OWNER/NAME")
+    text = "modelscope, huggingface, the address of a mirror, or a folder; default: "
+    text += "STEP_LLM_MODEL_MIRROR, else ModelScope and then Hugging Face"
+    add("--mirror", metavar="PLACE", type=_path, help=text)
+    text = "default: models/NAME in the folder that `fetch` names"
+    add("--out", metavar="DIR", type=_path, help=text)
+    text = "how long a server may be silent; default: 20"
+    add("--timeout", metavar="SECONDS", type=float, default=20.0, help=text)
 
 
 def _add_train(commands):
@@ -154,6 +175,26 @@ def _add_search_options(add):
     text = "alpha; 0 is none; default: 0.6"
     add("--length-penalty", metavar="ALPHA", type=_length_penalty, default=0.6, help=text)
     add("--batch-size", metavar="N", type=int, default=64, help="sentences at once; default: 64")
+    add("--device", metavar="NAME", help=_DEVICE)
+
+
+def _add_chat(commands):
+    chat = commands.add_parser(
+        "chat",
+        help="talk with a published model in the terminal",
+        description="Talk with a model of the decoder kind (GPT-2, Llama, Qwen2, Qwen3). /new "
+        "begins a new conversation, /exit ends the program, Ctrl-C ends an answer. Where the input "
+        "is no terminal, each of its lines is a message.",
+    )
+    add = chat.add_argument
+    add("folder", metavar="DIR", type=_path, help="the model's folder; see fetch-model")
+    text = "below 1 more probable words, above 1 rarer ones, 0 always the most probable; "
+    add("--temperature", metavar="T", type=float, default=0.7, help=text + "default: 0.7")
+    text = "draw among the fewest tokens with this probability together; default: 0.8"
+    add("--top-p", metavar="P", type=float, default=0.8, help=text)
+    add("--max-tokens", metavar="N", type=int, default=512, help="of an answer; default: 512")
+    add("--seed", metavar="N", type=int, default=0, help="of what is drawn; default: 0")
+    add("--system", metavar="TEXT", help="what the model is told before the first message")
     add("--device", metavar="NAME", help=_DEVICE)
 
 

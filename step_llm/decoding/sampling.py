@@ -8,15 +8,15 @@ Letters: R rows (one for each prompt), T prompt length, t prefix length, V vocab
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from mindspore import Tensor
 
-from step_llm.decoding.search import extend
+from step_llm.decoding.search import extend, token_steps
 
-__all__ = ["Sampling", "generate", "next_token_probabilities"]
+__all__ = ["Sampling", "generate", "generate_tokens", "next_token_probabilities"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     sampling: Sampling | None = None,
-    end_id: int | None = None,
+    end_id: int | Sequence[int] | None = None,
 ) -> list[list[int]]:
     """Continue each prompt, token by token.
 
@@ -103,7 +103,7 @@ def generate(
             example).
         max_new_tokens: the most tokens that a text gets.
         sampling: how tokens are drawn; None takes the most probable one at every step.
-        end_id: the token that ends a text; None lets every text have max_new_tokens.
+        end_id: the token that ends a text, or several; None lets every text have max_new_tokens.
 
     Returns:
         for each prompt the new ids, without prompt and end token.
@@ -112,6 +112,33 @@ def generate(
         ValueError: no prompt, an empty one, max_new_tokens below 1, or prompts and new tokens that
             need more positions than the model has.
     """
+    prompts, choose = _prepared(decoder, prompts, max_new_tokens, sampling)
+    found = extend(decoder, prompts, choose, max_new_tokens, end_id)
+    return [list(hypothesis.ids) for hypothesis in found]
+
+
+def generate_tokens(
+    decoder,
+    prompt: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling | None = None,
+    end_id: int | Sequence[int] | None = None,
+) -> Iterator[int]:
+    """Continue one prompt; each new id comes as soon as it is known.
+
+    Args, errors: as ``generate``, of one prompt. The errors come at once, not with the first id.
+
+    Returns:
+        an iterator over the ids that ``generate`` would return. Dropout is off until it is
+        exhausted or closed.
+    """
+    prompts, choose = _prepared(decoder, [prompt], max_new_tokens, sampling)
+    steps = token_steps(decoder, prompts, choose, max_new_tokens, end_id)
+    return (int(step.tokens[0]) for step in steps if step.is_new[0])
+
+
+def _prepared(decoder, prompts, max_new_tokens, sampling):
+    """The prompts as lists of whole numbers, and how the next tokens are chosen."""
     prompts = [[int(token) for token in prompt] for prompt in prompts]
     if not prompts or not all(prompts):
         raise ValueError("a prompt is empty; expected at least one prompt, each with a token")
@@ -119,8 +146,7 @@ def generate(
         raise ValueError(f"max_new_tokens is {max_new_tokens}; expected at least 1")
     _check_positions(decoder.max_length, max(map(len, prompts)), max_new_tokens)
     choose = _most_probable if sampling is None else _Sampler(sampling, len(prompts))
-    found = extend(decoder, prompts, choose, max_new_tokens, end_id)
-    return [list(hypothesis.ids) for hypothesis in found]
+    return prompts, choose
 
 
 class _Sampler:

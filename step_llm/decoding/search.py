@@ -7,14 +7,19 @@ Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix le
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from mindspore import Tensor
 
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID
 
-__all__ = ["Hypothesis", "beam_search", "extend", "greedy_search", "length_penalty"]
+__all__ = [
+    "Hypothesis", "TokenStep", "beam_search", "extend", "greedy_search", "length_penalty",
+    "token_steps",
+]  # fmt: skip
 
 _NEVER = [PAD_ID, BOS_ID]  # no search chooses these
 
@@ -59,7 +64,7 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
         choose: from (R, V), a copy of the log-probabilities, to the next tokens (R,); it may forbid
             a token by writing −∞ there.
         max_length: the most tokens of each text, the end token included; a number, or (R,).
-        end_id: the token that ends a text; None ends none.
+        end_id: the token that ends a text, or several; None ends none.
         is_open: (R,) Boolean; False for an input that gets no token at all. None opens all.
 
     Returns:
@@ -68,11 +73,47 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
     Raises:
         ValueError: a row in which no token may come, or whose log-probabilities are NaN.
     """
+    is_finished = np.zeros(len(inputs), bool) if is_open is None else ~is_open
+    log_prob = np.zeros(len(inputs))
+    texts = [[] for _ in range(len(inputs))]
+    for step in token_steps(decoder, inputs, choose, max_length, end_id, is_open):
+        log_prob += step.log_probs
+        is_finished |= step.has_ended
+        for row in np.flatnonzero(step.is_new):
+            texts[row].append(int(step.tokens[row]))
+    return [
+        Hypothesis(tuple(text), float(value), float(value), bool(finished))
+        for text, value, finished in zip(texts, log_prob, is_finished)
+    ]
+
+
+class TokenStep(NamedTuple):
+    """One step of R texts.
+
+    Args:
+        tokens: (R,) what was chosen.
+        log_probs: (R,) of the choices; 0 for a text that had ended before.
+        is_new: (R,) which texts have become longer by their token.
+        has_ended: (R,) which texts have ended with this step.
+    """
+
+    tokens: np.ndarray
+    log_probs: np.ndarray
+    is_new: np.ndarray
+    has_ended: np.ndarray
+
+
+def token_steps(
+    decoder, inputs, choose, max_length, end_id=None, is_open=None
+) -> Iterator[TokenStep]:
+    """What ``extend`` collects, step by step: the one loop of all that is not a beam.
+
+    Dropout is off until the iterator is exhausted or closed.
+    """
     rows = np.arange(len(inputs))
     is_open = np.ones(len(rows), bool) if is_open is None else is_open.copy()
-    is_finished = ~is_open
-    log_prob = np.zeros(len(rows))
-    texts = [[] for _ in rows]
+    ends = [] if end_id is None else np.atleast_1d(np.array(end_id, np.int64))
+    lengths = np.zeros(len(rows), np.int64)
     with decoder.running():
         state, tokens = decoder.start(inputs) if is_open.any() else (None, None)
         while is_open.any():
@@ -82,16 +123,11 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
             tokens = choose(choices).astype(np.int32)
             chosen = np.where(is_open, choices[rows, tokens], 0.0)
             _check_probable(np.isfinite(chosen))
-            log_prob += chosen
-            is_finished |= is_open & (tokens == end_id)
-            is_open &= ~is_finished
-            for row in np.flatnonzero(is_open):
-                texts[row].append(int(tokens[row]))
-            is_open &= np.array([len(text) for text in texts]) < max_length
-    return [
-        Hypothesis(tuple(text), float(value), float(value), bool(finished))
-        for text, value, finished in zip(texts, log_prob, is_finished)
-    ]
+            has_ended = is_open & np.isin(tokens, ends)
+            is_new = is_open & ~has_ended
+            lengths += is_new
+            yield TokenStep(tokens, chosen, is_new, has_ended)
+            is_open = is_new & (lengths < max_length)
 
 
 def _check_probable(is_probable):

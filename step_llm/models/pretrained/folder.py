@@ -18,6 +18,7 @@ from step_llm.models.pretrained.family import Family
 from step_llm.models.pretrained.fields import read_fields, shown, text, texts
 from step_llm.models.pretrained.weight_files import find_tensors
 from step_llm.models.weights import CheckpointError, match_tensors, read_json
+from step_llm.runtime.memory import available_memory
 
 __all__ = ["Description", "from_pretrained", "read_description"]
 
@@ -74,7 +75,7 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
             run whatever code it holds), an index that names files elsewhere, another architecture,
             a field of config.json that is missing, of another type or out of range, a setting that
             this library has not, or tensors that are missing, unexpected or of another shape, every
-            one named.
+            one named; or more weights than there is memory for.
 
     Source of the layouts: github.com/huggingface/transformers, ``modeling_gpt2.py``,
     ``modeling_bert.py``, ``modeling_vit.py``, ``modeling_llama.py``, ``modeling_qwen2.py``,
@@ -109,6 +110,7 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
     match_tensors(path, found, wanted, shown=None)
     for tensor in stored.values():
         tensor.check_type()
+    _check_memory(path, wanted)
     _check_copies(path, stored, copies)
     model = plan.make()
     weights = dict(model.parameters_and_names())
@@ -178,6 +180,17 @@ def _copies(stored, family, wanted):
         if copy in stored and copy not in wanted and original is not None:
             copies[copy] = original
     return copies
+
+
+def _check_memory(path, wanted):
+    """Before anything is taken: a system without memory ends the process, and says nothing."""
+    sizes = [4 * int(np.prod(source.shape, dtype=np.int64)) for source in wanted.values()]
+    needed, there = sum(sizes) + max(sizes), available_memory()  # one tensor of the file beside it
+    if there is not None and needed > there:
+        raise CheckpointError(
+            f"{path}: the model takes {needed:,} bytes of memory in float32, but {there:,} are "
+            "free; end other programs, or take a smaller model"
+        )
 
 
 def _check_copies(path, stored, copies):
