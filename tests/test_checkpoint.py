@@ -26,9 +26,9 @@ from step_llm.models.bert import (
 from step_llm.models.config import TransformerConfig
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.marian import Marian, MarianConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
-from step_llm.models.marian import Marian, MarianConfig
 from step_llm.models.registry import ARCHITECTURES, architecture_of
 from step_llm.models.transformer import Transformer
 from step_llm.models.vit import ViT, ViTConfig

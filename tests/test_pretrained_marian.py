@@ -273,7 +273,7 @@ def pieces(change):
     package = pytest.importorskip(
         "sentencepiece", reason="the optional package sentencepiece is not installed"
     )
-    folder, sides = change("marian", {"vocab_size": 90}), []
+    folder, sides = change("marian", {"vocab_size": 90, "decoder_vocab_size": 90}), []
     lines = {
         "source": ["the dog runs", "two dogs run, the dog!", "a tent in the sun"] * 9,
         "target": ["ein Hund läuft.", "zwei Hunde laufen", "ein Zelt in der Sonne"] * 9,

@@ -1,4 +1,6 @@
-"""Real weights: GPT-2, BERT, DistilBERT, ViT, Llama, Qwen and MarianMT from the folders that transformers writes.
+"""Real weights, from the folders that transformers writes.
+
+GPT-2, BERT, DistilBERT, ViT, MarianMT, Llama and Qwen.
 
 ``folder`` reads the model, ``weight_files`` its numbers, ``tokenizer`` the tokenizer. What is
 particular to a family of models stands in a module of its own; ``families`` lists them.

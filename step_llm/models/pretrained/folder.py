@@ -64,12 +64,11 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
     Returns:
         the model in float32, with dropout off: a ``GPT`` for GPT2LMHeadModel and GPT2Model; for
         BertModel a ``Bert``, else with the heads that config.json names or that the file holds
-        ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; for DistilBertModel
-        and DistilBertForMaskedLM the same without segments and pooler; a ``ViT`` for
-        ViTForImageClassification; a ``DecoderLM`` for LlamaForCausalLM, Qwen2ForCausalLM and
-        Qwen3ForCausalLM; a ``Marian``, which any search and ``Translator`` takes, for MarianMTModel.
-        The ``pad_id`` is config.json's "pad_token_id"; −1, which no token has,
-        where it names none.
+        ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; for
+        DistilBertModel and DistilBertForMaskedLM the same without segments and pooler; a ``ViT``
+        for ViTForImageClassification; a ``DecoderLM`` for LlamaForCausalLM, Qwen2ForCausalLM and
+        Qwen3ForCausalLM; a ``Marian``, which any search and ``Translator`` take, for MarianMTModel.
+        The ``pad_id`` is config.json's "pad_token_id"; −1, which no token has, where it names none.
 
     Raises:
         CheckpointError: a file that is missing or damaged, weights as a pickle only (which would
