@@ -230,7 +230,13 @@ def small_models(tokenizers):
             (ids,),
         ),
         "marian": (
-            Marian(MarianConfig(size, size, 12, 2, 1, 1, 16), pad_id=0, bos_id=0, eos_id=3, seed=9),
+            Marian(
+                MarianConfig(size, len(tokenizers.target), 12, 2, 1, 1, 16, tied_embeddings="none"),
+                pad_id=0,
+                bos_id=0,
+                eos_id=3,
+                seed=9,
+            ),
             (ids, ids),
         ),
         "bert_pretraining": (bert, (ids,)),

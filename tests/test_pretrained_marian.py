@@ -310,7 +310,8 @@ def test_a_sentence_gives_the_ids_of_its_pieces(pieces):
         pair.target.decode([999])
 
 
-def test_text_is_translated(pieces, change):
+@pytest.mark.slow
+def test_text_is_translated(pieces):
     """A model that was trained on nothing gives no sense, but the ids go the whole way."""
     folder, _, ids = pieces
     count = len(ids)
