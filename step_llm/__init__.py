@@ -43,6 +43,7 @@ _EXPORTS = {
     "models.config": ("PRESETS", "TransformerConfig"),
     "models.decoder_lm": ("DecoderLM", "DecoderLMConfig"),
     "models.gpt": ("GPT", "GPTConfig"),
+    "models.marian": ("Marian", "MarianConfig"),
     "models.neural_lm": ("NeuralLM", "NeuralLMConfig", "nearest_tokens"),
     "models.ngram": ("AddK", "KneserNey"),
     "models.pretrained": (

@@ -26,6 +26,7 @@ from step_llm.models.bert import (
 from step_llm.models.config import TransformerConfig
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.marian import Marian, MarianConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
 from step_llm.models.registry import ARCHITECTURES, architecture_of
@@ -227,6 +228,16 @@ def small_models(tokenizers):
                 DecoderLMConfig(size, **SMALL, d_head=6, rotary_scaling=("linear", 2.0)), seed=8
             ),
             (ids,),
+        ),
+        "marian": (
+            Marian(
+                MarianConfig(size, len(tokenizers.target), 12, 2, 1, 1, 16, tied_embeddings="none"),
+                pad_id=0,
+                bos_id=0,
+                eos_id=3,
+                seed=9,
+            ),
+            (ids, ids),
         ),
         "bert_pretraining": (bert, (ids,)),
         "bert_masked_lm": (BertForMaskedLM(bert.config, seed=6), (ids,)),

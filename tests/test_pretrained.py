@@ -19,6 +19,7 @@ from step_llm.decoding.sampling import generate
 from step_llm.models.bert import Bert, BertForClassification, BertForMaskedLM, BertForPreTraining
 from step_llm.models.decoder_lm import DecoderLM
 from step_llm.models.gpt import GPT
+from step_llm.models.marian import Marian
 from step_llm.models.pretrained import from_pretrained, tokenizer_from_pretrained
 from step_llm.models.pretrained.families import FAMILIES
 from step_llm.models.vit import ViT
@@ -32,6 +33,10 @@ KINDS = {
     "gpt2_odd": GPT,
     "gpt2_deep_relu": GPT,
     "gpt2_body": GPT,
+    "gpt2_distilled": GPT,
+    "distilbert": BertForMaskedLM,
+    "distilbert_odd": BertForMaskedLM,
+    "distilbert_body": Bert,
     "bert": BertForPreTraining,
     "bert_odd": BertForPreTraining,
     "bert_masked_lm": BertForMaskedLM,
@@ -44,6 +49,9 @@ KINDS = {
 # Llama and the Qwens; more about them in test_pretrained_decoders.py.
 DECODERS = sorted(path.name for path in FOLDER.iterdir() if path.name.startswith(("llama", "qwen")))
 KINDS.update(dict.fromkeys(DECODERS, DecoderLM))
+# More about them in test_pretrained_marian.py.
+TRANSLATORS = sorted(path.name for path in FOLDER.iterdir() if path.name.startswith("marian"))
+KINDS.update(dict.fromkeys(TRANSLATORS, Marian))
 
 
 def expected(case):
@@ -71,8 +79,10 @@ def run(case, model, inputs):
 
 def test_every_golden_folder_is_compared():
     assert {path.name for path in FOLDER.iterdir()} == set(KINDS)
-    assert all(sum(name.startswith(f) for name in KINDS) >= 8 for f in ("llama", "qwen2", "qwen3"))
-    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 1.3e6
+    families = ("llama", "qwen2", "qwen3", "marian")
+    assert all(sum(name.startswith(f) for name in KINDS) >= 8 for f in families)
+    # Everyone who copies the project gets them.
+    assert sum(p.stat().st_size for p in FOLDER.rglob("*") if p.is_file()) < 1.6e6
 
 
 @pytest.mark.parametrize("case", KINDS)
@@ -92,6 +102,8 @@ def test_agrees_with_transformers(case):
     [
         ("gpt2", CachedGPT),
         ("gpt2_odd", CachedGPT),
+        ("gpt2_distilled", CachedGPT),
+        ("gpt2_distilled", PlainGPT),
         ("gpt2_deep_relu", CachedGPT),
         ("gpt2_odd", PlainGPT),  # slow; that both agree is tested in test_sampling.py
     ],
@@ -546,7 +558,7 @@ def test_the_weights_of_another_architecture(change):
         (
             "gpt2",
             {"model_type": "mamba"},
-            "of type 'mamba'; expected one of gpt2, bert, vit, llama",
+            "of type 'mamba'; expected one of gpt2, bert, distilbert, marian, vit",
         ),
         ("gpt2", {"model_type": "remove"}, "of type None"),
         ("gpt2", {"model_type": []}, "model_type is []; expected a text"),
@@ -613,7 +625,17 @@ def hostile_answers(folder, name, table, read):
 
 
 @pytest.mark.parametrize(
-    "case", ["gpt2_body", "bert_classification", "vit_one_patch", "llama", "qwen2", "qwen3"]
+    "case",
+    [
+        "gpt2_body",
+        "bert_classification",
+        "vit_one_patch",
+        "llama",
+        "qwen2",
+        "qwen3",
+        "marian",
+        "distilbert",
+    ],
 )
 def test_no_value_of_a_field_brings_another_error(case, change):
     table = [*FAMILIES[case.split("_")[0]].fields, "model_type", "architectures"]
@@ -623,7 +645,14 @@ def test_no_value_of_a_field_brings_another_error(case, change):
 
 @pytest.mark.parametrize(
     ("case", "field"),
-    [("gpt2", "n_layer"), ("bert", "num_hidden_layers"), ("vit", "num_hidden_layers")],
+    [
+        ("gpt2", "n_layer"),
+        ("bert", "num_hidden_layers"),
+        ("distilbert", "n_layers"),
+        ("marian", "encoder_layers"),
+        ("marian", "decoder_layers"),
+        ("vit", "num_hidden_layers"),
+    ],
 )
 def test_more_layers_than_tensors_are_not_looked_for(case, field, change):
     said = refused(change(case, {field: 10**30}))

@@ -297,7 +297,7 @@ def test_the_length_penalty_is_the_papers():
         ({"length_penalty": np.nan}, "length_penalty is nan"),
         ({"length_penalty": np.inf}, "length_penalty is inf"),
         ({"max_length": 0}, "max_length is 0"),
-        ({"max_length": 17}, "expected at most 16, the number of learned positions"),
+        ({"max_length": 17}, "expected at most 16, the number of positions"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(changes, message):

@@ -18,13 +18,14 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
 
 __all__ = [
-    "BOS_ID", "EOS_ID", "PAD_ID", "UNK_ID", "Tokenizer", "TokenizerPair", "normalise",
-    "train_tokenizers",
+    "BOS_ID", "EOS_ID", "PAD_ID", "UNK_ID", "SpecialIds", "Tokenizer", "TokenizerPair",
+    "normalise", "train_tokenizers",
 ]  # fmt: skip
 
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = 0, 1, 2, 3
@@ -39,6 +40,17 @@ _BYTES = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
 # at 256, because the time to learn byte pairs grows with its square: a million took minutes.
 _PIECE = r" ?\w{1,256}| ?[^\w ]"
 _LARGEST = 1_000_000
+
+
+class SpecialIds(NamedTuple):
+    """What a translator's ids begin, end and are filled up with; the defaults are this library's.
+
+    Published models have others: those of Marian begin a translation with the id of padding.
+    """
+
+    pad: int = PAD_ID
+    bos: int = BOS_ID
+    eos: int = EOS_ID
 
 
 def normalise(text: str) -> str:

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from mindspore import Tensor, mutable, nn, ops
 
-from step_llm.data.vocabulary import BOS_ID
+from step_llm.data.vocabulary import SpecialIds
 from step_llm.nn.cache import empty_cache, reorder, with_room
 from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = [
     "FIRST_ROOM", "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "StepDecoder",
-    "cached_decoder", "without_dropout",
+    "cached_decoder", "special_ids", "without_dropout",
 ]  # fmt: skip
 
 # Room for so many positions at first; it doubles when a sentence needs more. Every size is compiled
@@ -34,6 +34,8 @@ class StepDecoder(Protocol):
 
     Args:
         max_length: the most positions that the model has; None is no limit.
+
+    A decoder of a model with special ids of its own says so in ``special_ids``, a ``SpecialIds``.
     """
 
     max_length: int | None
@@ -73,8 +75,15 @@ def without_dropout(model):
         model.set_train(was_training)
 
 
-def _first_tokens(sentences, beam_size):
-    return np.full(sentences * beam_size, BOS_ID, np.int32)
+def special_ids(model) -> SpecialIds:
+    """The special ids of a translator: those that it names, else those of this library."""
+    if hasattr(model, "eos_id"):
+        return SpecialIds(model.pad_id, model.bos_id, model.eos_id)
+    return SpecialIds()
+
+
+def _first_tokens(sentences, beam_size, special):
+    return np.full(sentences * beam_size, special.bos, np.int32)
 
 
 class PlainDecoder:
@@ -83,11 +92,12 @@ class PlainDecoder:
     Slow, and what ``CachedDecoder`` has to agree with.
 
     Args:
-        model: a ``Transformer`` or a ``RecurrentTranslator``.
+        model: a ``Transformer``, a ``Marian`` or a ``RecurrentTranslator``.
     """
 
     def __init__(self, model):
         self.model = model
+        self.special_ids = special_ids(model)
         self.max_length = model.config.position_limit
 
     def running(self):
@@ -98,7 +108,7 @@ class PlainDecoder:
         """As ``StepDecoder.start``."""
         memory, mask, _ = self.model.encode(Tensor(np.repeat(source, beam_size, axis=0)))
         prefix = np.zeros((len(source) * beam_size, 0), np.int32)
-        return (memory, mask, prefix), _first_tokens(len(source), beam_size)
+        return (memory, mask, prefix), _first_tokens(len(source), beam_size, self.special_ids)
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""
@@ -169,11 +179,12 @@ class CachedDecoder:
     change between searches.
 
     Args:
-        model: a ``Transformer``.
+        model: a ``Transformer`` or a ``Marian``.
     """
 
     def __init__(self, model):
         self.model = model
+        self.special_ids = special_ids(model)
         self.max_length = model.config.position_limit
         self._start = _Start(model)
         self._step = _Step(model)
@@ -193,7 +204,9 @@ class CachedDecoder:
             config.num_decoder_layers, len(rows), config.num_heads, self._room(FIRST_ROOM),
             config.d_model // config.num_heads,
         )  # fmt: skip
-        return CacheState(cache, 0, as_input(memory), mask), _first_tokens(len(source), beam_size)
+        return CacheState(cache, 0, as_input(memory), mask), _first_tokens(
+            len(source), beam_size, self.special_ids
+        )
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""
@@ -271,6 +284,7 @@ class RecurrentDecoder:
 
     def __init__(self, model):
         self.model = model
+        self.special_ids = special_ids(model)
         self.max_length = None
         self._start = _RecurrentStart(model)
         self._step = _RecurrentStep(model)
@@ -280,7 +294,7 @@ class RecurrentDecoder:
         rows = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
         memory, mask, states = self._start(Tensor(source), Tensor(rows))
         state = (mutable(tuple(memory)), mask, as_input(states))
-        return state, _first_tokens(len(source), beam_size)
+        return state, _first_tokens(len(source), beam_size, self.special_ids)
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""

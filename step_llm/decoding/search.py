@@ -14,14 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor
 
-from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID
+from step_llm.data.vocabulary import SpecialIds
 
 __all__ = [
     "Hypothesis", "TokenStep", "beam_search", "extend", "greedy_search", "length_penalty",
     "token_steps",
 ]  # fmt: skip
-
-_NEVER = [PAD_ID, BOS_ID]  # no search chooses these
 
 
 @dataclass(frozen=True)
@@ -151,17 +149,27 @@ def greedy_search(decoder, source, max_length) -> list[Hypothesis]:
         one hypothesis for each sentence. Padding and the begin token are never chosen.
 
     Raises:
-        ValueError: source is not (B, S), max_length is below 1 or beyond the learned positions, or
-            the model gives no token a probability.
+        ValueError: source is not (B, S), max_length is below 1 or beyond the positions, or the
+            model gives no token a probability.
     """
     source, max_length = _checked(decoder, source, max_length)
-    is_open = (source != PAD_ID).any(axis=1)
-    return extend(decoder, source, _most_probable, max_length, EOS_ID, is_open)
+    special = _special_ids(decoder)
+    is_open = (source != special.pad).any(axis=1)
+
+    def most_probable(log_probs):
+        return _without_start(log_probs, special).argmax(axis=1)
+
+    return extend(decoder, source, most_probable, max_length, special.eos, is_open)
 
 
-def _most_probable(log_probs):
-    log_probs[:, _NEVER] = -np.inf
-    return log_probs.argmax(axis=1)
+def _special_ids(decoder):
+    return getattr(decoder, "special_ids", SpecialIds())
+
+
+def _without_start(log_probs, special):
+    """Padding and the begin token, which no search chooses, set to −∞ in place."""
+    log_probs[:, [token for token in (special.pad, special.bos) if token >= 0]] = -np.inf
+    return log_probs
 
 
 def beam_search(
@@ -196,8 +204,7 @@ def beam_search(
 
     Raises:
         ValueError: source is not (B, S), a size below 1, a negative length penalty, n_best beyond
-            beam_size, max_length beyond the learned positions, or the model gives no token a
-            probability.
+            beam_size, max_length beyond the positions, or the model gives no token a probability.
     """
     source, max_length = _checked(decoder, source, max_length)
     if beam_size < 1 or not 1 <= n_best <= beam_size:
@@ -206,9 +213,10 @@ def beam_search(
         )
     if not 0 <= length_penalty < np.inf:
         raise ValueError(f"length_penalty is {length_penalty}; expected a number of at least 0")
+    special = _special_ids(decoder)
     sentences = len(source)
     beams = [
-        _Beam(bool((row != PAD_ID).any()), limit, length_penalty, n_best)
+        _Beam(bool((row != special.pad).any()), limit, length_penalty, n_best, special.eos)
         for row, limit in zip(source, max_length)
     ]
     first_row = np.arange(sentences)[:, None] * beam_size
@@ -222,7 +230,8 @@ def beam_search(
         state, tokens = decoder.start(source, beam_size) if is_open else (None, None)
         while any(beam.is_open for beam in beams):
             log_probs, state = decoder.step(state, tokens, parents if beam_size > 1 else None)
-            values, ids = _top_k(log_probs, min(beam_size, log_probs.shape[1]))  # (R, C)
+            remaining = _without_start(log_probs.copy(), special)
+            values, ids = _top_k(remaining, min(beam_size, log_probs.shape[1]))  # (R, C)
             choices = values.shape[1]
             values = values.reshape(sentences, beam_size, choices)
             is_held = log_prob > -np.inf  # (B, K)
@@ -248,11 +257,12 @@ def beam_search(
 class _Beam:
     """The hypotheses of one sentence that have ended, and whether its search goes on."""
 
-    def __init__(self, is_open, max_length, alpha, n_best):
+    def __init__(self, is_open, max_length, alpha, n_best, eos_id):
         self.is_open = is_open
         self.max_length = max_length
         self.alpha = alpha
         self.n_best = n_best
+        self.eos_id = eos_id
         self.finished = []
         self.cut = [] if is_open else [Hypothesis((), 0.0, 0.0, True)]
 
@@ -260,7 +270,7 @@ class _Beam:
         """Set aside the ended ones among prefix (K, t); their places in log_prob become −inf."""
         length = prefix.shape[1]
         divisor = length_penalty(length, self.alpha)
-        for place in np.flatnonzero((prefix[:, -1] == EOS_ID) & (log_prob > -np.inf)):
+        for place in np.flatnonzero((prefix[:, -1] == self.eos_id) & (log_prob > -np.inf)):
             value = float(log_prob[place])
             ids = tuple(int(token) for token in prefix[place, :-1])
             self.finished.append(Hypothesis(ids, value, value / divisor, True))
@@ -283,14 +293,12 @@ class _Beam:
         return (self.finished + self.cut)[: self.n_best]
 
 
-def _top_k(log_probs, k):
+def _top_k(remaining, k):
     """The k largest of each row, largest first, and their ids: (R, k) each.
 
-    Padding and the begin token are left out. NumPy's argmax k times over: for a beam of 5 about
+    In place: what was taken is −∞ afterwards. NumPy's argmax k times over: for a beam of 5 about
     ten times as fast as the CPU's TopK or a partition of each row.
     """
-    remaining = log_probs.copy()
-    remaining[:, _NEVER] = -np.inf
     rows = np.arange(len(remaining))
     ids = np.empty((len(remaining), k), np.int32)
     values = np.empty((len(remaining), k), remaining.dtype)
@@ -313,7 +321,6 @@ def _checked(decoder, source, max_length):
     limit = decoder.max_length
     if limit is not None and max_length.max(initial=1) > limit:
         raise ValueError(
-            f"max_length is {max_length.max()}; expected at most {limit}, the number of learned "
-            "positions"
+            f"max_length is {max_length.max()}; expected at most {limit}, the number of positions"
         )
     return np.ascontiguousarray(source, dtype=np.int32), max_length

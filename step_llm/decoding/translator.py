@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor
 
-from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, TokenizerPair
-from step_llm.decoding.decoders import PlainDecoder, cached_decoder, without_dropout
+from step_llm.data.vocabulary import TokenizerPair
+from step_llm.decoding.decoders import PlainDecoder, cached_decoder, special_ids, without_dropout
 from step_llm.decoding.search import beam_search, greedy_search
 from step_llm.evaluation.explorer import AttentionMap
 
@@ -42,8 +42,8 @@ class Translator:
     between calls, in training for example.
 
     Args:
-        model: a ``Transformer`` or a ``RecurrentTranslator``.
-        tokenizers: its ``TokenizerPair``.
+        model: a ``Transformer``, a ``Marian`` or a ``RecurrentTranslator``.
+        tokenizers: its ``TokenizerPair``, or what ``tokenizer_from_pretrained`` gives for a Marian.
         use_cache: False decodes without cache and without compiling, slowly, to compare.
 
     Raises:
@@ -70,6 +70,7 @@ class Translator:
                 )
         self.model = model
         self.tokenizers = tokenizers
+        self.special = special_ids(model)
         self.decoder = cached_decoder(model) if use_cache else PlainDecoder(model)
 
     def translate(
@@ -109,7 +110,7 @@ class Translator:
             rows = max(1, min(batch_size, batch_size * _FULL_BATCH // length))
             batch, waiting = waiting[:rows], waiting[rows:]
             # Always as many rows, to compile no other shape; rows of padding cost no steps.
-            source = np.full((rows, length), PAD_ID, np.int32)
+            source = np.full((rows, length), self.special.pad, np.int32)
             for row, n in enumerate(batch):
                 source[row, : len(sources[n])] = sources[n]
             for n, ids in zip(batch, self._search(source, beam_size, length_penalty)):
@@ -156,20 +157,20 @@ class Translator:
         if not source:
             raise ValueError("the sentence has no text; expected at least one word")
         if target is None:
-            padded = np.full((1, self._padded_length(len(source))), PAD_ID, np.int32)
+            padded = np.full((1, self._padded_length(len(source))), self.special.pad, np.int32)
             padded[0, : len(source)] = source
             (ids,) = self._search(padded, beam_size, length_penalty)
         else:
             ids = self.tokenizers.target.encode(target)
         with without_dropout(self.model):
             memory, mask, encoder = self.model.encode(Tensor(np.array([source], np.int32)))
-            read = Tensor(np.array([[BOS_ID, *ids]], np.int32))
+            read = Tensor(np.array([[self.special.bos, *ids]], np.int32))
             causal, cross = self.model.decode(read, memory, mask)[1:3]
         if not cross:
             raise ValueError("this model has no attention; it reads one vector of the sentence")
         source = [self.tokenizers.source.token(token) for token in source]
-        read = [self.tokenizers.target.token(token) for token in [BOS_ID, *ids]]
-        written = [self.tokenizers.target.token(token) for token in [*ids, EOS_ID]]
+        read = [self.tokenizers.target.token(token) for token in [self.special.bos, *ids]]
+        written = [self.tokenizers.target.token(token) for token in [*ids, self.special.eos]]
         kinds = (
             ("cross-attention", written, source, cross,
              "Decoder: to write a token, it looks at the source."),
@@ -185,7 +186,7 @@ class Translator:
 
     def _encode(self, sentence):
         ids = self.tokenizers.source.encode(sentence)
-        return [*ids, EOS_ID] if ids else []
+        return [*ids, self.special.eos] if ids else []
 
     def _padded_length(self, length):
         padded = _doubled(_SHORTEST, length)
@@ -196,7 +197,7 @@ class Translator:
         return padded
 
     def _search(self, source, beam_size, length_penalty):
-        max_length = 2 * (source != PAD_ID).sum(axis=1) + 10
+        max_length = 2 * (source != self.special.pad).sum(axis=1) + 10
         limit = self.model.config.position_limit
         if limit is not None:
             max_length = np.minimum(max_length, limit)

@@ -45,9 +45,10 @@ class BertConfig(Config):
         dropout: share set to zero in training, of the embeddings and of each sub-layer's output
             (the paper has dropout on the attention weights too; this library has not).
         max_length: the number of positions.
-        num_segments: the number of segments; 2 tells a first sentence from a second one.
+        num_segments: the number of segments; 2 tells a first sentence from a second one, 0 has none
+            (DistilBERT).
         pad_id: the id that fills texts up to their batch's length.
-        activation: "gelu" (the paper), "gelu_tanh" or "relu".
+        activation: "gelu" (the paper), "gelu_tanh", "relu" or "silu".
         norm_epsilon: ε of every LayerNorm.
 
     Raises:
@@ -85,7 +86,7 @@ class Bert(nn.Cell):
 
     Raises:
         ValueError: ids that are not (B, T), or longer than the positions; segments of another shape
-            than the ids.
+            than the ids, or of a model that has none.
 
     Source: Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
     Understanding".
@@ -97,7 +98,9 @@ class Bert(nn.Cell):
         initial = NormalWeights(seed)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.positions = LearnedPositions(config.max_length, config.d_model, initial)
-        self.segments = Embedding(config.num_segments, config.d_model, False, initial)
+        self.segments = None
+        if config.num_segments:
+            self.segments = Embedding(config.num_segments, config.d_model, False, initial)
         self.embedding_norm = LayerNorm(config.d_model, config.norm_epsilon)
         self.dropout = nn.Dropout(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
@@ -115,10 +118,14 @@ class Bert(nn.Cell):
         """As the call, and each layer's attention weights (B, H, T, T)."""
         if mask is None:
             mask = padding_mask(ids, self.config.pad_id)
-        if segments is None:
-            segments = ops.zeros_like(ids)
-        check_shape("segments", segments.shape, ids.shape)
-        x = self.positions(self.embedding(ids)) + self.segments(segments)
+        x = self.positions(self.embedding(ids))
+        if self.segments is not None:
+            if segments is None:
+                segments = ops.zeros_like(ids)
+            check_shape("segments", segments.shape, ids.shape)
+            x = x + self.segments(segments)
+        elif segments is not None:
+            raise ValueError("segments are given, but this model has none (num_segments is 0)")
         hidden, weights, _ = self.encoder(self.dropout(self.embedding_norm(x)), mask)
         return hidden, weights
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
+from typing import ClassVar
 
 from step_llm.nn.activations import ACTIVATIONS
 from step_llm.nn.attention import BIASES
@@ -31,7 +32,7 @@ _CHOICES = {
     "biases": BIASES,
 }
 # Where a whole number may be less than 1: −1, no token is padding; 0, there is none.
-_LEAST = {"pad_id": -1, "sliding_window": 0, "full_layers": 0}
+_LEAST = {"pad_id": -1, "sliding_window": 0, "full_layers": 0, "num_segments": 0}
 
 
 _LAYER_SIZES = ("d_model", "num_heads", "d_ff", "dropout", "norm", "activation", "norm_epsilon")
@@ -122,7 +123,8 @@ class TransformerConfig(Config):
         norm: "post" (LayerNorm after the residual sum, the paper) or "pre" (before the sub-layer).
         tied_embeddings: "none"; "output" (target embedding = output projection); "all" (source
             embedding too, the paper's section 3.4; both sides then share one vocabulary).
-        activation: between the feed-forward layers: "relu" (the paper), "gelu" or "gelu_tanh".
+        activation: between the feed-forward layers: "relu" (the paper), "gelu",
+            "gelu_tanh" or "silu".
         norm_epsilon: ε of every LayerNorm.
 
     Raises:
@@ -148,6 +150,8 @@ class TransformerConfig(Config):
     tied_embeddings: str = "none"
     activation: str = "relu"
     norm_epsilon: float = 1e-5
+
+    is_scaled: ClassVar[bool] = True  # the embeddings, by √D
 
     @property
     def position_limit(self) -> int | None:

@@ -11,6 +11,7 @@ from step_llm.models.bert import (
 from step_llm.models.config import TransformerConfig
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
+from step_llm.models.marian import Marian, MarianConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
 from step_llm.models.transformer import Transformer
@@ -21,6 +22,7 @@ __all__ = ["ARCHITECTURES", "architecture_of", "build", "describe"]
 # name: (the class of the configuration, the class of the model)
 ARCHITECTURES = {
     "transformer": (TransformerConfig, Transformer),
+    "marian": (MarianConfig, Marian),
     **dict.fromkeys(CELLS, (RecurrentConfig, RecurrentTranslator)),
     "neural_lm": (NeuralLMConfig, NeuralLM),
     "gpt": (GPTConfig, GPT),
@@ -35,6 +37,7 @@ ARCHITECTURES = {
 _FURTHER = {
     "bert_classification": {"num_classes": None},
     "neural_lm": {"pad_id": 0, "bos_id": 1},
+    "marian": {"pad_id": None, "bos_id": None, "eos_id": None},
     **{name: {"pad_id": 0} for name in ("transformer", *CELLS, "gpt", "decoder_lm")},
 }
 

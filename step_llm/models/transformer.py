@@ -49,12 +49,14 @@ class Transformer(nn.Cell):
             self.output_weight = initial.table(
                 config.target_vocab_size, config.d_model, name="output_weight"
             )
-        self.target_embedding = Embedding(config.target_vocab_size, config.d_model, initial=initial)
+        self.target_embedding = Embedding(
+            config.target_vocab_size, config.d_model, config.is_scaled, initial
+        )
         if config.tied_embeddings == "all":
             self.source_embedding = self.target_embedding
         else:
             self.source_embedding = Embedding(
-                config.source_vocab_size, config.d_model, initial=initial
+                config.source_vocab_size, config.d_model, config.is_scaled, initial
             )
         self.source_positions = _positions(config, initial)
         self.target_positions = _positions(config, initial)
@@ -100,10 +102,14 @@ class Transformer(nn.Cell):
 
     def project(self, hidden):
         """Hidden vectors (B, T, D) to logits (B, T, V)."""
+        return self.output_projection(hidden, self.output_table())
+
+    def output_table(self):
+        """The matrix (V, D) of the projection, which may be the target embedding's own."""
         weight = self.output_weight
         if weight is None:
             weight = self.target_embedding.weight
-        return self.output_projection(hidden, weight)
+        return weight
 
     def _rotation(self, length, position=None):
         if self.config.positions != "rotary":

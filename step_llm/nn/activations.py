@@ -63,4 +63,4 @@ def tanh(x: Tensor) -> Tensor:
     return ops.tanh(x)
 
 
-ACTIVATIONS = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": gelu_tanh}
+ACTIVATIONS = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": gelu_tanh, "silu": silu}

@@ -19,7 +19,7 @@ class FeedForward(nn.Cell):
     Args:
         d_model: D, width of the model.
         d_ff: inner width.
-        activation: f: "relu", "gelu" or "gelu_tanh" (see ``activations``).
+        activation: f: "relu", "gelu", "gelu_tanh" or "silu" (see ``activations``).
         initial: where the weights begin.
 
     Shapes: (B, T, D) to (B, T, D).

@@ -21,7 +21,7 @@ POSITION_SCHEMES = ("sinusoidal", "learned", "rotary")
 
 
 @constexpr(check=False)
-def sinusoidal_encoding(length: int, d_model: int) -> Tensor:
+def sinusoidal_encoding(length: int, d_model: int, is_interleaved: bool = True) -> Tensor:
     r"""One fixed vector a position, made of sines and cosines of falling frequency.
 
     Formula: PE[t, 2i] = sin(t / 10000^(2i/D)), PE[t, 2i+1] = cos(t / 10000^(2i/D)).
@@ -29,6 +29,8 @@ def sinusoidal_encoding(length: int, d_model: int) -> Tensor:
     Args:
         length: T, the number of positions; any.
         d_model: D, width of the model.
+        is_interleaved: False has all sines first, then all cosines: the same numbers, which the
+            model reads from other coordinates. Marian has them so.
 
     Returns:
         (T, D) float32.
@@ -37,9 +39,10 @@ def sinusoidal_encoding(length: int, d_model: int) -> Tensor:
     """
     position = np.arange(length)[:, None]
     frequency = 10000.0 ** (-np.arange(0, d_model, 2) / d_model)
-    table = np.zeros((length, d_model), np.float64)
-    table[:, 0::2] = np.sin(position * frequency)
-    table[:, 1::2] = np.cos(position * frequency[: d_model // 2])
+    sines, cosines = np.sin(position * frequency), np.cos(position * frequency[: d_model // 2])
+    table = np.concatenate([sines, cosines], axis=1)
+    if is_interleaved:
+        table[:, 0::2], table[:, 1::2] = sines, cosines
     return Tensor(table.astype(np.float32))
 
 
@@ -48,6 +51,7 @@ class SinusoidalPositions(nn.Cell):
 
     Args:
         d_model: D.
+        is_interleaved: as ``sinusoidal_encoding``.
 
     Shapes: x (B, T, D) to (B, T, D). Of a sequence that is written step by step, T is 1 and x
     stands at ``position``, (B,) or (1,), below ``room``.
@@ -56,9 +60,10 @@ class SinusoidalPositions(nn.Cell):
         ValueError: an input that is not (B, T, D).
     """
 
-    def __init__(self, d_model: int):
+    def __init__(self, d_model: int, is_interleaved: bool = True):
         super().__init__()
         self.d_model = d_model
+        self.is_interleaved = is_interleaved
 
     def construct(self, x, position=None, room=None):
         check_rank("x", x.shape, 3, "(B, T, d_model)")
@@ -67,7 +72,7 @@ class SinusoidalPositions(nn.Cell):
 
     def table(self, length):
         """The first ``length`` vectors, (length, D)."""
-        return sinusoidal_encoding(length, self.d_model)
+        return sinusoidal_encoding(length, self.d_model, self.is_interleaved)
 
 
 class LearnedPositions(nn.Cell):

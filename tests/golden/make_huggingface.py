@@ -13,7 +13,7 @@ save_pretrained writes them, and expected.npz:
     input.<name>     what the model is called with
     output.<name>    what it returns
     prompt.<n>       a prompt, and the tokens with which the model's own greedy generation
-    tokens.<n>       continues it
+    tokens.<n>       continues it (or a sentence, and its translation)
     text.<n>         a text, and
     ids.<n>          the ids that the folder's tokenizer makes of it, where it has one
 """
@@ -30,6 +30,7 @@ import decoders
 import numpy as np
 import torch
 import transformers
+import translators
 from safetensors.torch import load_file
 from tokenizers.pre_tokenizers import ByteLevel
 
@@ -106,6 +107,66 @@ def decoder(seed, *, family, stored="float32", **options):
     arrays = arrays_of({"ids": ids}, {"logits": model(torch.from_numpy(ids)).logits})
     arrays.update(greedy(model, seed, rng, decoders.PROMPTS, decoders.NEW_TOKENS))
     return model.to(getattr(torch, stored)), arrays
+
+
+def marian(seed, *, scale=3.0, **options):
+    config = transformers.MarianConfig(**{**translators.SIZES, **options})
+    model = fill(transformers.MarianMTModel(config), seed)
+    rng = np.random.default_rng(seed)
+    # Else most texts repeat one token: the biases would decide, and the embedding that is the head.
+    for weight in model.parameters():
+        if weight.dim() == 2:
+            weight.mul_(scale)
+    signs = rng.choice([-1.0, 1.0], config.d_model).astype(np.float32)
+    model.model.decoder.layers[-1].final_layer_norm.weight.mul_(torch.from_numpy(signs))
+    for part in (model.model.encoder, model.model.decoder):  # sines, not weights
+        part.embed_positions.weight.copy_(part.embed_positions.create_weight())
+    bias = rng.normal(0.0, 0.5, tuple(model.final_logits_bias.shape)).astype(np.float32)
+    model.final_logits_bias.copy_(torch.from_numpy(bias))
+    pad_id, start = config.pad_token_id, config.decoder_start_token_id
+    longest = max(translators.SOURCES)
+    rows = (len(translators.SOURCES), longest)
+    source = rng.integers(0, config.vocab_size, rows)
+    source[source == pad_id] = config.eos_token_id
+    source[np.arange(longest) >= np.array(translators.SOURCES)[:, None]] = pad_id
+    target = rng.integers(0, config.decoder_vocab_size, (len(source), 9))
+    target[:, 0] = start
+    read = torch.from_numpy(source), torch.from_numpy((source != pad_id).astype(np.int64))
+    result = model(*read, decoder_input_ids=torch.from_numpy(target))
+    arrays = arrays_of({"source": source, "target": target}, {"logits": result.logits})
+    for n, length in enumerate(translators.SOURCES):
+        one = torch.from_numpy(source[n : n + 1, :length])
+        text = model.generate(
+            one, max_new_tokens=translators.NEW_TOKENS, do_sample=False, num_beams=1,
+            suppress_tokens=sorted({pad_id, start}),
+        )  # fmt: skip
+        logits = model(one, decoder_input_ids=text[:, :-1]).logits[0]
+        logits[:, [pad_id, start]] = -np.inf
+        best = logits.topk(2).values
+        margin = float((best[:, 0] - best[:, 1]).min())
+        assert margin > MARGIN, f"seed {seed}: the margin of source {n} is {margin:.1e}"
+        arrays[f"prompt.{n}"] = source[n, :length]
+        arrays[f"tokens.{n}"] = text[0, 1:].numpy()
+    texts = [tuple(arrays[f"tokens.{n}"].tolist()) for n in range(len(source))]
+    kinds = max(len(set(text)) for text in texts)
+    assert kinds > 3, f"seed {seed}: a text has at most {kinds} different tokens"
+    assert len(set(texts)) > 1, f"seed {seed}: the texts are the same"
+    ended = {config.eos_token_id in text for text in texts}
+    assert len(ended) == 2, f"seed {seed}: all texts end, or none"
+    return model, arrays
+
+
+def distilbert(seed, *, kind, **sizes):
+    config = transformers.DistilBertConfig(**sizes)
+    model = fill(getattr(transformers, kind)(config), seed)
+    rng = np.random.default_rng(seed)
+    length = config.max_position_embeddings - 1
+    ids = rng.integers(1, config.vocab_size, (3, length))
+    ids[np.arange(length) >= np.array([length, 1, 4])[:, None]] = config.pad_token_id
+    mask = torch.from_numpy((ids != config.pad_token_id).astype(np.int64))
+    result = model(input_ids=torch.from_numpy(ids), attention_mask=mask)
+    name = "last_hidden_state" if kind == "DistilBertModel" else "logits"
+    return model, arrays_of({"ids": ids}, {name: result[name]})
 
 
 def bert(seed, *, kind, **sizes):
@@ -194,6 +255,23 @@ CASES = {
         "vocab_size": 23, "n_embd": 8, "n_layer": 1, "n_head": 4, "n_positions": 9,
         "activation_function": "gelu", "prompts": (), "new_tokens": 0, "body": True,
     }),
+    "gpt2_distilled": (gpt2, 10, {
+        "vocab_size": 19, "n_embd": 12, "n_layer": 1, "n_head": 3, "n_positions": 24,
+        "prompts": (1, 6), "new_tokens": 16,
+    }),
+    "distilbert": (distilbert, 13, {
+        "kind": "DistilBertForMaskedLM", "vocab_size": 37, "dim": 12, "n_layers": 2, "n_heads": 2,
+        "hidden_dim": 20, "max_position_embeddings": 9,
+    }),
+    "distilbert_odd": (distilbert, 14, {
+        "kind": "DistilBertForMaskedLM", "vocab_size": 29, "dim": 15, "n_layers": 1, "n_heads": 5,
+        "hidden_dim": 7, "max_position_embeddings": 11, "activation": "relu",
+        "sinusoidal_pos_embds": True,
+    }),
+    "distilbert_body": (distilbert, 15, {
+        "kind": "DistilBertModel", "vocab_size": 23, "dim": 8, "n_layers": 3, "n_heads": 1,
+        "hidden_dim": 16, "max_position_embeddings": 7,
+    }),
     "bert": (bert, 5, {
         "kind": "BertForPreTraining", "vocab_size": 61, "hidden_size": 16, "num_hidden_layers": 2,
         "num_attention_heads": 2, "intermediate_size": 24, "max_position_embeddings": 12,
@@ -230,6 +308,7 @@ CASES = {
         "num_hidden_layers": 5, "num_attention_heads": 1, "intermediate_size": 9,
     }),
     **{name: (decoder, seed, options) for name, (seed, options) in decoders.CASES.items()},
+    **{name: (marian, seed, options) for name, (seed, options) in translators.CASES.items()},
 }  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Real weights: GPT-2, BERT, ViT, Llama and Qwen from the folders that transformers writes.
+"""Real weights, from the folders that transformers writes.
+
+GPT-2, BERT, DistilBERT, ViT, MarianMT, Llama and Qwen.
 
 ``folder`` reads the model, ``weight_files`` its numbers, ``tokenizer`` the tokenizer,
 ``chat_template`` how a conversation is written for it. What is

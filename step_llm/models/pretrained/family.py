@@ -77,7 +77,8 @@ class Family(NamedTuple):
         prefix: stands before the body's names, except in files of the body alone.
         tokenizer: the ``TokenizerKind`` of these models; None for those that read no text.
         ignored: a pattern of tensors that hold no weights.
-        copies: tensors that may be there a second time: the copy's name, and the original's.
+        copies: tensors that may be there a second time: the copy's name, and how the original's
+            ends, or a tuple of such endings.
         old_names: patterns of names that older files have, and what stands for them today.
     """
 

@@ -56,7 +56,7 @@ class Description(NamedTuple):
 
 
 def from_pretrained(folder: str | Path) -> nn.Cell:
-    """Read a GPT-2, BERT, ViT, Llama, Qwen2 or Qwen3 from a folder in Hugging Face's layout.
+    """Read a GPT-2, BERT, DistilBERT, ViT, Llama, Qwen or Marian from a Hugging Face folder.
 
     Args:
         folder: holds ``config.json``, and ``model.safetensors`` or several such files with
@@ -65,10 +65,11 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
     Returns:
         the model in float32, with dropout off: a ``GPT`` for GPT2LMHeadModel and GPT2Model; for
         BertModel a ``Bert``, else with the heads that config.json names or that the file holds
-        ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; a ``ViT`` for
-        ViTForImageClassification; a ``DecoderLM`` for LlamaForCausalLM, Qwen2ForCausalLM and
-        Qwen3ForCausalLM. The ``pad_id`` is config.json's "pad_token_id"; −1, which no token has,
-        where it names none.
+        ``BertForPreTraining``, ``BertForMaskedLM`` or ``BertForClassification``; for
+        DistilBertModel and DistilBertForMaskedLM the same without segments and pooler; a ``ViT``
+        for ViTForImageClassification; a ``DecoderLM`` for LlamaForCausalLM, Qwen2ForCausalLM and
+        Qwen3ForCausalLM; a ``Marian``, which any search and ``Translator`` take, for MarianMTModel.
+        The ``pad_id`` is config.json's "pad_token_id"; −1, which no token has, where it names none.
 
     Raises:
         CheckpointError: a file that is missing or damaged, weights as a pickle only (which would
@@ -79,7 +80,7 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
 
     Source of the layouts: github.com/huggingface/transformers, ``modeling_gpt2.py``,
     ``modeling_bert.py``, ``modeling_vit.py``, ``modeling_llama.py``, ``modeling_qwen2.py``,
-    ``modeling_qwen3.py``.
+    ``modeling_qwen3.py``, ``modeling_distilbert.py``, ``modeling_marian.py``.
     """
     folder = Path(folder)
     description = read_description(folder)

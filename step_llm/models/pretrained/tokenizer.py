@@ -15,6 +15,7 @@ from tokenizers import Tokenizer as Engine
 from step_llm.models.pretrained import fields as field
 from step_llm.models.pretrained.fields import read_fields, shown
 from step_llm.models.pretrained.folder import read_description
+from step_llm.models.pretrained.sentence_pieces import SENTENCE_PIECES, SentencePiecesPair
 from step_llm.models.pretrained.tokenizer_kinds import KINDS, content_of
 from step_llm.models.weights import CheckpointError, read_json
 
@@ -34,20 +35,23 @@ _ADDED = {
 }
 
 
-def tokenizer_from_pretrained(folder: str | Path) -> Engine:
-    """Read the tokenizer of a GPT-2, BERT, Llama, Qwen2 or Qwen3 folder.
+def tokenizer_from_pretrained(folder: str | Path) -> Engine | SentencePiecesPair:
+    """Read the tokenizer of a GPT-2, BERT, DistilBERT, Marian, Llama, Qwen2 or Qwen3 folder.
 
     Args:
         folder: holds ``config.json``, and ``tokenizer.json`` or the older files: ``vocab.json`` and
-            ``merges.txt`` of GPT-2, ``vocab.txt`` of BERT; Llama and Qwen have none. Beside them
-            may stand ``tokenizer_config.json``, ``special_tokens_map.json`` and
-            ``added_tokens.json``.
+            ``merges.txt`` of GPT-2, ``vocab.txt`` of BERT; Llama and Qwen have none. Marian has
+            ``source.spm``, ``target.spm`` and ``vocab.json`` alone (with ``target_vocab.json``
+            where its vocabularies are separate); they are read by the package sentencepiece, which
+            is optional: pip install sentencepiece. Beside them may stand ``tokenizer_config.json``,
+            ``special_tokens_map.json`` and ``added_tokens.json``.
 
     Returns:
         a tokenizer of the ``tokenizers`` library: ``encode(text).ids``, ``decode(ids)``. For BERT
         ``encode(first, second)`` gives a pair with its segments in ``type_ids``; [CLS] and [SEP]
         are put in. Nothing is cut and nothing is filled up, whatever tokenizer.json says: that is
-        the business of who makes batches.
+        the business of who makes batches. For Marian a pair, ``source`` and ``target``, as
+        ``Translator`` takes it; each has ``encode(text)`` to ids and ``decode(ids)``.
 
     Raises:
         CheckpointError: a file that is missing or damaged, a model without tokenizer, a setting
@@ -64,6 +68,8 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine:
         )
     vocab_size = description.read({"vocab_size": field.size()})["vocab_size"]
     said = _Said(folder)
+    if family.tokenizer is SENTENCE_PIECES:
+        return _sentence_pieces(folder, said, description)
     name = said.settings({"tokenizer_class": field.text()})["tokenizer_class"]
     name = name or description.tokenizer_class
     kind = KINDS.get(name, family.tokenizer)
@@ -100,6 +106,46 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine:
             f"has embeddings for {vocab_size}"
         )
     return engine
+
+
+def _sentence_pieces(folder, said, description):
+    settings = said.settings(SENTENCE_PIECES.settings)
+    files = [
+        *SENTENCE_PIECES.files,
+        *(["target_vocab.json"] if settings["separate_vocabs"] else []),
+    ]
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(f"{folder} holds no {' and no '.join(missing)}")
+    sizes = description.read({"vocab_size": field.size(), "decoder_vocab_size": field.size(None)})
+    sizes = sizes["vocab_size"], sizes["decoder_vocab_size"] or sizes["vocab_size"]
+    paths = [folder / file for file in files]
+    vocabularies = [_vocabulary(path) for path in paths[2:]]
+    for path, ids, size in zip((paths[2], paths[-1]), (vocabularies[0], vocabularies[-1]), sizes):
+        if max(ids.values()) >= size:
+            raise CheckpointError(
+                f"{path} has ids up to {max(ids.values())}, but config.json says that the model "
+                f"has embeddings for {size}"
+            )
+    for number, flags in said.added_tokens():
+        if number not in (ids.get(flags["content"]) for ids in vocabularies):
+            raise CheckpointError(
+                f"{folder}: the added token {shown(flags['content'])} should have the id {number}, "
+                "but has not in vocab.json: only tokens that are there are supported"
+            )
+    try:
+        return SENTENCE_PIECES.build(settings, *paths[:2], *vocabularies)
+    except Exception as error:  # The library raises several kinds for a damaged file.
+        raise CheckpointError(f"cannot read the tokenizer in {folder}: {error}") from error
+
+
+def _vocabulary(path):
+    """The ids of pieces, as vocab.json has them."""
+    ids = _read(path)
+    ids = _checked(path, ids, dict.fromkeys(ids, field.index()))
+    if not ids:
+        raise CheckpointError(f"{path} is empty; expected an id for each piece")
+    return ids
 
 
 class _Said:

@@ -179,4 +179,6 @@ KINDS = {
     "GPT2TokenizerFast": BYTE_LEVEL,
     "BertTokenizer": WORD_PIECE,
     "BertTokenizerFast": WORD_PIECE,
+    "DistilBertTokenizer": WORD_PIECE,
+    "DistilBertTokenizerFast": WORD_PIECE,
 }
