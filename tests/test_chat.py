@@ -348,6 +348,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
             text += os.read(terminal, 1000).decode("utf-8", "replace")
         process.send_signal(signal.SIGINT)
         read_until(terminal, "…\r\n> ")
+        time.sleep(0.5)  # nobody is faster than Python, which reads right after the prompt
         process.send_signal(signal.SIGINT)  # where nothing is being answered
         read_until(terminal, "Ctrl-C ends an answer")
         os.write(terminal, b"x" * 3000 + b"\n")

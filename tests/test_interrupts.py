@@ -77,6 +77,12 @@ def test_the_stop_button_of_a_notebook():
         client.execute_interactive(AFTER, timeout=60, output_hook=said.append)
         text = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]
         assert text == ["goes on after True True\n"]
+        manager.interrupt_kernel()  # where nothing runs, nothing happens
+        time.sleep(1)
+        said.clear()
+        client.execute_interactive(AFTER, timeout=60, output_hook=said.append)
+        text = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]
+        assert text == ["goes on after True True\n"]
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)

@@ -7,7 +7,7 @@ import sys
 
 from step_llm.decoding.conversation import Conversation
 from step_llm.decoding.sampling import Sampling
-from step_llm.runtime.device import use_device
+from step_llm.runtime.device import take_interrupts_back, use_device
 
 __all__ = ["run"]
 
@@ -51,6 +51,7 @@ def _messages(is_terminal):
     """What the user types, until /exit or the end of the input."""
     while True:
         try:
+            take_interrupts_back()
             line = input("> " if is_terminal else "").strip()
         except EOFError:
             return

@@ -21,6 +21,7 @@ __all__ = [
     "current_device",
     "present_devices",
     "quiet",
+    "take_interrupts_back",
     "use_device",
 ]
 
@@ -189,6 +190,16 @@ def _survive_interrupts() -> None:
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def take_interrupts_back() -> None:
+    """Give SIGINT to Python's handler again, before a program waits for its user.
+
+    MindSpore's own (see above) stays after a compiled function has returned, and a read that it
+    interrupts goes on.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
 
 
 def _cause(name: str) -> str:
