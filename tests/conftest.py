@@ -76,3 +76,14 @@ def compiled():
 def in_mode(request):
     """Wraps a cell so that it runs in one of the two modes; the test runs once in each."""
     return request.param
+
+
+@pytest.fixture
+def change(tmp_path):
+    """Makes a changed copy of a golden folder, see ``changed_copy``."""
+    from tests.support.golden_folders import changed_copy
+
+    def copy(case, fields=None, tensors=None):
+        return changed_copy(case, tmp_path / case, fields, tensors)
+
+    return copy

@@ -190,3 +190,10 @@ def test_what_ends_a_text(folder):
     for wrong in ("</s>", [1, "x"], True, [[1]]):
         with pytest.raises(CheckpointError, match="; expected a token id"):
             end_ids_from_pretrained(folder(generation_config={"eos_token_id": wrong}))
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused(tmp_path):
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text("[" * 100_000, encoding="utf-8")
+    with pytest.raises(CheckpointError, match="cannot read"):
+        chat_template_from_pretrained(tmp_path)

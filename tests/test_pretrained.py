@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
 from mindspore import Tensor
-from safetensors.numpy import load_file, save_file
 
 from step_llm.decoding.language import CachedGPT, PlainGPT
 from step_llm.decoding.sampling import generate
@@ -25,8 +23,8 @@ from step_llm.models.pretrained.families import FAMILIES
 from step_llm.models.vit import ViT
 from step_llm.models.weights import CheckpointError
 from step_llm.training.objectives import token_objective
+from tests.support.golden_folders import FOLDER, refused
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "huggingface"
 TOLERANCE = 1e-4
 KINDS = {
     "gpt2": GPT,
@@ -397,25 +395,6 @@ def test_no_setting_brings_another_error(case, origin, change):
 # Folders that differ from those that transformers writes today, and are right all the same
 
 
-@pytest.fixture
-def change(tmp_path):
-    """A copy of a golden folder with its fields and tensors changed."""
-
-    def copy(case, fields=None, tensors=None):
-        folder = tmp_path / case
-        shutil.copytree(FOLDER / case, folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config.update(fields or {})
-        config = {name: value for name, value in config.items() if value != "remove"}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        if tensors is not None:
-            old = load_file(folder / "model.safetensors")
-            save_file(tensors(old), folder / "model.safetensors")
-        return folder
-
-    return copy
-
-
 def assert_same(case, folder):
     arrays = expected(case)
     made = run(case, from_pretrained(folder), group(arrays, "input."))
@@ -503,12 +482,6 @@ def test_a_bert_that_says_nothing_of_padding_has_that_of_transformers(change):
 
 
 # Folders that are refused
-
-
-def refused(folder, read=from_pretrained):
-    with pytest.raises(CheckpointError) as error:
-        read(folder)
-    return str(error.value)
 
 
 def test_every_wrong_tensor_is_named(change):

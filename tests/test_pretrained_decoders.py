@@ -20,8 +20,8 @@ from step_llm.decoding.sampling import generate
 from step_llm.models.pretrained import from_pretrained, tokenizer_from_pretrained
 from step_llm.models.weights import CheckpointError
 from step_llm.nn.cache import with_room
+from tests.support.golden_folders import FOLDER, refused
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "huggingface"
 CASES = sorted(path.name for path in FOLDER.iterdir() if path.name.startswith(("llama", "qwen")))
 TOLERANCE = 1e-4
 INDEX = "model.safetensors.index.json"
@@ -49,31 +49,6 @@ def logits_of(folder, case):
 def assert_same(case, folder):
     logits = arrays_of(case)["output.logits"]
     np.testing.assert_allclose(logits_of(folder, case), logits, rtol=0, atol=TOLERANCE)
-
-
-@pytest.fixture
-def change(tmp_path):
-    """A copy of a golden folder with its fields and, of one file, its tensors changed."""
-
-    def copy(case, fields=None, tensors=None):
-        folder = tmp_path / case
-        shutil.copytree(FOLDER / case, folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config.update(fields or {})
-        config = {name: value for name, value in config.items() if value != "remove"}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        if tensors is not None:
-            old = load_file(folder / "model.safetensors")
-            save_file(tensors(old), folder / "model.safetensors")
-        return folder
-
-    return copy
-
-
-def refused(folder, read=from_pretrained):
-    with pytest.raises(CheckpointError) as error:
-        read(folder)
-    return str(error.value)
 
 
 # Greedy texts

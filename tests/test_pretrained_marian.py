@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,10 +18,9 @@ from step_llm.decoding.decoders import CachedDecoder, PlainDecoder
 from step_llm.decoding.search import beam_search, greedy_search
 from step_llm.decoding.translator import Translator
 from step_llm.models.pretrained import from_pretrained, tokenizer_from_pretrained
-from step_llm.models.weights import CheckpointError
 from step_llm.nn.positions import sinusoidal_encoding
+from tests.support.golden_folders import FOLDER, refused
 
-FOLDER = Path(__file__).resolve().parent / "golden" / "huggingface"
 CASES = sorted(path.name for path in FOLDER.iterdir() if path.name.startswith("marian"))
 TOLERANCE = 1e-4
 QUICK = ("marian", "marian_split")
@@ -42,31 +40,6 @@ def logits_of(folder, case):
 def assert_same(case, folder):
     logits = arrays_of(case)["output.logits"]
     np.testing.assert_allclose(logits_of(folder, case), logits, rtol=0, atol=TOLERANCE)
-
-
-def refused(folder, read=from_pretrained):
-    with pytest.raises(CheckpointError) as error:
-        read(folder)
-    return str(error.value)
-
-
-@pytest.fixture
-def change(tmp_path):
-    """A copy of a golden folder with its fields and tensors changed."""
-
-    def copy(case, fields=None, tensors=None):
-        folder = tmp_path / case
-        shutil.copytree(FOLDER / case, folder)
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config.update(fields or {})
-        config = {name: value for name, value in config.items() if value != "remove"}
-        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        if tensors is not None:
-            old = load_file(folder / "model.safetensors")
-            save_file(tensors(old), folder / "model.safetensors")
-        return folder
-
-    return copy
 
 
 def test_the_halves_hold_the_sines_and_cosines():

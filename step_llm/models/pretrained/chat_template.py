@@ -16,9 +16,15 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from step_llm.models.pretrained.fields import read_fields, shown, token, token_id
+from step_llm.models.pretrained.fields import (
+    checked_fields,
+    read_optional,
+    shown,
+    token,
+    token_id,
+)
 from step_llm.models.pretrained.tokenizer_kinds import content_of
-from step_llm.models.weights import CheckpointError, read_json
+from step_llm.models.weights import CheckpointError
 
 __all__ = [
     "ChatTemplate", "ChatTemplateError", "chat_template_from_pretrained", "end_ids_from_pretrained",
@@ -188,8 +194,8 @@ def chat_template_from_pretrained(folder: str | Path) -> ChatTemplate | None:
     """
     folder = Path(folder)
     config = folder / "tokenizer_config.json"
-    fields = _read(config)
-    values = _checked(config, fields, dict.fromkeys(_SPECIAL, token()))
+    fields = read_optional(config)
+    values = checked_fields(config, fields, dict.fromkeys(_SPECIAL, token()))
     values = {name: content_of(value) for name, value in values.items() if value is not None}
     source = fields.get("chat_template")
     file = folder / "chat_template.jinja"
@@ -219,27 +225,11 @@ def end_ids_from_pretrained(folder: str | Path) -> tuple[int, ...]:
     """
     for name in ("generation_config.json", "config.json"):
         path = Path(folder) / name
-        ids = _read(path).get("eos_token_id")
+        ids = read_optional(path).get("eos_token_id")
         ids = ids if isinstance(ids, list) else [ids]
         table = {"eos_token_id": token_id(None)}
-        ids = [_checked(path, {"eos_token_id": one}, table)["eos_token_id"] for one in ids]
+        ids = [checked_fields(path, {"eos_token_id": one}, table)["eos_token_id"] for one in ids]
         ids = [one for one in ids if one is not None]
         if ids:
             return tuple(ids)
     return ()
-
-
-def _read(path):
-    if not path.is_file():
-        return {}
-    try:
-        return read_json(path)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-
-
-def _checked(path, fields, table):
-    try:
-        return read_fields(fields, table)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error

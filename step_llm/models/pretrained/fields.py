@@ -6,10 +6,14 @@ Whoever wrote the file decides what stands in it; behind ``read_fields`` nothing
 from __future__ import annotations
 
 import reprlib
+from pathlib import Path
 from typing import Callable, NamedTuple
+
+from step_llm.models.weights import CheckpointError, read_json
 
 __all__ = [
     "Field",
+    "checked_fields",
     "classes",
     "depth",
     "epsilon",
@@ -22,6 +26,7 @@ __all__ = [
     "one_of",
     "only",
     "read_fields",
+    "read_optional",
     "share",
     "shown",
     "size",
@@ -87,6 +92,28 @@ def read_fields(fields: dict, table: dict[str, Field]) -> dict:
         ValueError: a field that is missing, of another type or out of range.
     """
     return {name: field.value(name, fields) for name, field in table.items()}
+
+
+def checked_fields(path: Path, fields: dict, table: dict[str, Field]) -> dict:
+    """As ``read_fields``; what is wrong is a CheckpointError that names the file."""
+    try:
+        return read_fields(fields, table)
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def read_optional(path: Path) -> dict:
+    """A JSON file's fields; none where there is no such file.
+
+    Raises:
+        CheckpointError: a file that cannot be read or holds no object.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        return read_json(path)
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"cannot read {path}: {error}") from error
 
 
 def size(default=_REQUIRED):

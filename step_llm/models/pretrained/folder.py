@@ -15,7 +15,7 @@ from mindspore import Tensor, nn
 
 from step_llm.models.pretrained.families import FAMILIES
 from step_llm.models.pretrained.family import Family
-from step_llm.models.pretrained.fields import read_fields, shown, text, texts
+from step_llm.models.pretrained.fields import checked_fields, read_fields, shown, text, texts
 from step_llm.models.pretrained.weight_files import find_tensors
 from step_llm.models.weights import CheckpointError, match_tensors, read_json
 from step_llm.runtime.memory import available_memory
@@ -49,10 +49,7 @@ class Description(NamedTuple):
         Raises:
             CheckpointError: a field that is missing, of another type or out of range.
         """
-        try:
-            return read_fields(self.fields, table)
-        except ValueError as error:
-            raise CheckpointError(f"{self.path}: {error}") from error
+        return checked_fields(self.path, self.fields, table)
 
 
 def from_pretrained(folder: str | Path) -> nn.Cell:

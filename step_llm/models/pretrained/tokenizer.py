@@ -13,11 +13,11 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as Engine
 
 from step_llm.models.pretrained import fields as field
-from step_llm.models.pretrained.fields import read_fields, shown
+from step_llm.models.pretrained.fields import checked_fields, read_optional, shown
 from step_llm.models.pretrained.folder import read_description
 from step_llm.models.pretrained.sentence_pieces import SENTENCE_PIECES, SentencePiecesPair
 from step_llm.models.pretrained.tokenizer_kinds import KINDS, content_of
-from step_llm.models.weights import CheckpointError, read_json
+from step_llm.models.weights import CheckpointError
 
 __all__ = ["tokenizer_from_pretrained"]
 
@@ -141,8 +141,8 @@ def _sentence_pieces(folder, said, description):
 
 def _vocabulary(path):
     """The ids of pieces, as vocab.json has them."""
-    ids = _read(path)
-    ids = _checked(path, ids, dict.fromkeys(ids, field.index()))
+    ids = read_optional(path)
+    ids = checked_fields(path, ids, dict.fromkeys(ids, field.index()))
     if not ids:
         raise CheckpointError(f"{path} is empty; expected an id for each piece")
     return ids
@@ -155,13 +155,13 @@ class _Said:
         self._config = folder / "tokenizer_config.json"
         self._added = folder / "added_tokens.json"
         special = folder / "special_tokens_map.json"
-        older = _checked(special, _read(special), _SPECIAL)
+        older = checked_fields(special, read_optional(special), _SPECIAL)
         older = {name: value for name, value in older.items() if value is not None}
-        self._fields = {**older, **_read(self._config)}
+        self._fields = {**older, **read_optional(self._config)}
 
     def settings(self, table):
         """The values of some fields of tokenizer_config.json."""
-        return _checked(self._config, self._fields, table)
+        return checked_fields(self._config, self._fields, table)
 
     def added_tokens(self):
         """The tokens that the vocabulary lacks: pairs of id and what AddedToken takes, by id."""
@@ -169,8 +169,8 @@ class _Said:
         more = tokens.pop("additional_special_tokens") or ()
         special = {content_of(token) for token in (*tokens.values(), *more)}
         added = {}
-        ids = _read(self._added)
-        ids = _checked(self._added, ids, dict.fromkeys(ids, field.index()))
+        ids = read_optional(self._added)
+        ids = checked_fields(self._added, ids, dict.fromkeys(ids, field.index()))
         for content, number in ids.items():
             flags = {"special": content in special, "normalized": content not in special}
             added[number] = {"content": content, **flags}
@@ -181,26 +181,9 @@ class _Said:
                 raise CheckpointError(
                     f"{self._config}: added_tokens_decoder names {shown(number)}; expected ids"
                 )
-            flags = _checked(self._config, fields, _ADDED)
+            flags = checked_fields(self._config, fields, _ADDED)
             added[int(number)] = {name: flag for name, flag in flags.items() if flag is not None}
         return sorted(added.items())
-
-
-def _read(path):
-    """A JSON file's fields; none where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        return read_json(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"cannot read {path}: {error}") from error
-
-
-def _checked(path, fields, table):
-    try:
-        return read_fields(fields, table)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from error
 
 
 def _add(engine, added):
