@@ -128,8 +128,11 @@ def exercise_3(p_value):
                 (as_far.sum(), f"this is how many there are; divide by all {len(signs)}"),
                 case=case,
             )
-        hint = f"of {len(signs)} ways to choose the signs, count those with a mean as far from 0"
-        expect_close(got, as_far.mean(), f"{case}{hint}.", "the p-value")
+        hint = (
+            f"For {differences}, of the {len(signs)} ways to choose the signs, count those with a "
+            "mean as far from 0."
+        )
+        expect_close(got, as_far.mean(), hint, "the p-value")
     return "three seeds that all agree reach 0.25 and no less; six reach 0.03"
 
 
