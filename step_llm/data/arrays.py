@@ -1,12 +1,12 @@
-"""Batches of what is not text: rows of arrays, of one size."""
+"""Rows of arrays of one size: pieces of a running text, and batches of what such rows hold."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["ArrayBatches"]
+__all__ = ["ArrayBatches", "stream_arrays"]
 
 
 class ArrayBatches:
@@ -81,3 +81,38 @@ class ArrayBatches:
         if not missing:
             return array
         return np.concatenate([array, np.full((missing, *array.shape[1:]), fill, array.dtype)])
+
+
+def stream_arrays(
+    texts: Sequence[Sequence[int]], length: int, end_id: int, pad_id: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and labels of a language model that reads a running text, a piece at a time.
+
+    The texts stand one behind the other, each with ``end_id`` after it. The stream is cut into
+    pieces of ``length`` labels; each token of the stream but the first is the label of one place,
+    and no text's beginning is aligned with a piece's. So the first places of a piece see little of
+    what came before; longer pieces make that matter less.
+
+    Args:
+        texts: lists of ids: paragraphs of a book, for example.
+        length: T.
+        end_id: stands behind each text.
+        pad_id: fills the last piece up; as a label it has no part in the loss.
+
+    Returns:
+        inputs and labels, (N, T) int32 each; label t is input t + 1.
+
+    Raises:
+        ValueError: a length below 1, no token at all, or an end that is padding.
+    """
+    if length < 1:
+        raise ValueError(f"length is {length}; expected at least 1")
+    if end_id == pad_id:
+        raise ValueError(f"end_id and pad_id are both {end_id}; expected two ids")
+    stream = [token for text in texts for token in (*text, end_id)]
+    if len(stream) < 2:
+        raise ValueError(f"{len(texts)} texts hold {len(stream)} tokens; expected at least 2")
+    pieces = -(-(len(stream) - 1) // length)
+    padded = np.full(pieces * length + 1, pad_id, np.int32)
+    padded[: len(stream)] = stream
+    return padded[:-1].reshape(pieces, length), padded[1:].reshape(pieces, length)
