@@ -16,7 +16,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "data" / "novels"
 
 @pytest.mark.parametrize("name", NOVELS)
 def test_the_readme_has_the_sum_of_the_file(name):
-    row = re.search(rf"`{name}.txt`.*\| ([\d,]+) \| `(\w+)`", (FOLDER / "README.md").read_text("utf-8"))
+    readme = (FOLDER / "README.md").read_text("utf-8")
+    row = re.search(rf"`{name}.txt`.*\| ([\d,]+) \| `(\w+)`", readme)
     content = (FOLDER / f"{name}.txt").read_bytes()
     assert hashlib.sha256(content).hexdigest() == row[2]
     assert len(content.split()) == int(row[1].replace(",", ""))
