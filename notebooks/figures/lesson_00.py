@@ -18,22 +18,28 @@ _LESSONS = (
     ("08", "BERT", "the encoder alone", "good"),
     ("09", "vision Transformer", "pictures as tokens", "good"),
     ("10", "scaling up", "larger, on more devices", "good"),
+    ("11", "a decoder of today", "Llama, Qwen", "attention"),
+    ("12", "base to assistant", "LoRA, DPO, int8", "output"),
 )
 
 
 def course_map():
-    """The lessons in their order, in three rows."""
+    """The lessons in their order, in four rows."""
     canvas = Canvas(
         760,
-        400,
+        526,
         "Map of the course",
-        "Three rows of boxes joined by arrows. First row, the parts: 00 start here, 01 language "
+        "Four rows of boxes joined by arrows. First row, the parts: 00 start here, 01 language "
         "models, 02 attention, 03 positional encoding. Second row, the translator: 04 the "
         "Transformer, 05 Multi30k translation, 5b each part's worth, 06 decoding and evaluation. "
-        "Third row, what grew of it: 07 GPT, 08 BERT, 09 vision Transformer, 10 scaling up.",
+        "Third row, what grew of it: 07 GPT, 08 BERT, 09 vision Transformer, 10 scaling up. Fourth "
+        "row, today: 11 a decoder of today, 12 from base model to assistant.",
     )
     width, height, gap = 170, 66, 14
-    rows = ((0, 4, 60, "the parts"), (4, 8, 186, "the translator"), (8, 12, 312, "what grew of it"))
+    rows = (
+        (0, 4, 60, "the parts"), (4, 8, 186, "the translator"), (8, 12, 312, "what grew of it"),
+        (12, 14, 438, "today"),
+    )  # fmt: skip
     for first, last, y, name in rows:
         canvas.text(20, y - 12, name, 15, anchor="start", bold=True)
         for column, (number, title, about, kind) in enumerate(_LESSONS[first:last]):
@@ -44,7 +50,7 @@ def course_map():
             canvas.text(middle, y + 49, about, 12)
             if first + column + 1 < last:
                 canvas.arrow((x + width, y + height / 2), (x + width + gap - 2, y + height / 2))
-    for y in (60, 186):
+    for y in (60, 186, 312):
         end = 20 + 3.5 * width + 3 * gap
         canvas.line((end, y + height), (end, y + height + 26), (160, y + height + 26))
         canvas.arrow((160, y + height + 26), (160, y + height + 59))
