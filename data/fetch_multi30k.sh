@@ -20,11 +20,11 @@
 #
 # exit status: 0 all texts are in place; 1 some are not; 2 wrong usage; 130 or 143 stopped by a signal
 set -euo pipefail
+set -euo pipefail
 export LC_ALL=C # wget's messages are read below, so they have to be the untranslated ones
-unset CDPATH
 
-# The archives' training texts have an empty line more at the end; their val.de is another text, which the SHA-256
-# refuses. mmt16_task1_test.tar.gz is not listed: on its test.de, an older preparation, scores would not compare.
+# The archives' training texts have an empty line more at the end; their val.de is another text, which the
+# SHA-256 refuses. mmt16_task1_test.tar.gz is not listed: on its older test.de scores would not compare.
 sources=${MULTI30K_SOURCES-"
   https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
   https://cdn.jsdelivr.net/gh/multi30k/dataset@master/data/task1/raw
@@ -33,27 +33,21 @@ sources=${MULTI30K_SOURCES-"
   https://www.quest.dcs.shef.ac.uk/wmt16_files_mmt/training.tar.gz
   https://www.quest.dcs.shef.ac.uk/wmt16_files_mmt/validation.tar.gz"}
 layouts="data/task1/raw/FILE.gz FILE.gz FILE training.tar.gz validation.tar.gz" # of a mirror
-files="train.de train.en val.de val.en test.de test.en"
 most=4194304 # bytes of a text; the longest, train.de, has 2110398
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-out=$here/multi30k mirror=${MULTI30K_MIRROR:-} checksums=$here/multi30k.sha256
-timeout=20 tries=3 quiet='' bar='' held='' wget_pid='' todo='' missing='' complete='' made_out=''
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$here/multi30k mirror=${MULTI30K_MIRROR:-} checksums=$here/multi30k.sha256 timeout=20 tries=3
+quiet='' bar='' held='' wget_pid='' todo='' missing='' made_out=''
 
 say() { [ -n "$quiet" ] || printf '%s\n' "$*"; }
 warn() { printf 'fetch_multi30k: %s\n' "$*" >&2; }
-die() { # MESSAGE [STATUS]
-  warn "$1"
-  exit "${2:-1}"
-}
+die() { warn "$1"; exit "${2:-1}"; } # MESSAGE [STATUS]
 failed() { # SOURCE FILE, for the reason in $why
   printf '%s: %s\t%s\n' "$1" "$why" "$2" >>"$tmp/failures"
-  [ "$verdict" = skipped ] || say "$2: $1: $why" >&2
+  [ "$next" = skip ] || say "$2: $1: $why" >&2
 }
-
-sum_command=sha256sum
-command -v sha256sum >/dev/null || sum_command="shasum -a 256" # macOS
-sha256() { $sum_command | cut -c 1-64; }
+is_address() { [ "$1" != "${1#*://}" ]; }
 size_of() { if [ -f "$1" ]; then wc -c <"$1" | tr -d ' '; else echo 0; fi; }
+sha256() { { sha256sum 2>/dev/null || shasum -a 256; } | cut -c 1-64; } # macOS has the second
 wanted() { awk -v file="$1" '{ sub(/^\*/, "", $2) } $2 == file { print tolower($1); exit }' <"$checksums"; }
 in_place() { [ -f "$out/$1" ] && [ "$(sha256 <"$out/$1")" = "$(wanted "$1")" ]; }
 
@@ -61,12 +55,12 @@ in_place() { [ -f "$out/$1" ] && [ "$(sha256 <"$out/$1")" = "$(wanted "$1")" ]; 
 untarred() { gzip -cd <"$1" | head -c $((2 * most + 65536)); }
 
 unpack() { # PATH FILE FROM, to standard output
-  local name
+  local name plain="[A-Za-z0-9._/]"
   case $3 in
   *.tar.gz)
-    # Whoever packed it chose its names, so only a plain one, in whatever folder, goes back to tar: nothing that it
-    # could take for an option or a pattern, or that a terminal would obey.
-    name=$(untarred "$1" | tar -tf - | grep -E "^([A-Za-z0-9._/][A-Za-z0-9._/ -]*/|/)?$2\$" | tail -n 1 || true)
+    # Whoever packed it chose its names, so only a plain one, in whatever folder, goes back to tar: nothing
+    # that it could take for an option or a pattern, or that a terminal would obey.
+    name=$(untarred "$1" | tar -tf - | grep -E "^($plain($plain|[ -])*/|/)?$2\$" | tail -n 1 || true)
     [ -z "$name" ] || untarred "$1" | tar -xOf - -- "$name" | head -c $((most + 1)) | sed '${/^$/d;}'
     ;;
   *.gz) gzip -cdf <"$1" ;; # -f: what was unpacked on the way, by a server or a platform, passes unchanged
@@ -74,36 +68,37 @@ unpack() { # PATH FILE FROM, to standard output
   esac
 }
 
-# Takes FILE out of PATH, which came from FROM and is packed as its name says, and if the SHA-256 agrees puts it into
-# its place. What is cut or broken is left to the sum to tell; the status of head alone says that the disk is full.
+# Takes FILE out of PATH, which came from FROM and is packed as its name says, and if the SHA-256 agrees puts
+# it into its place. What is cut or broken is left to the sum to tell; head alone says that the disk is full.
 accept() { # PATH FILE FROM
-  local text=$tmp/text sum
+  local text=$tmp/text sum expected
   unpack "$@" 2>/dev/null | head -c $((most + 1)) >"$text" || [ "${PIPESTATUS[1]}" = 0 ] ||
     die "cannot write $text: is the disk full?"
-  sum=$(sha256 <"$text")
-  if [ "$sum" = "$(wanted "$2")" ]; then
+  sum=$(sha256 <"$text") expected=$(wanted "$2")
+  if [ "$sum" = "$expected" ]; then
     [ ! -d "$out/$2" ] || die "$out/$2 is a folder; a text belongs there."
     mv -f "$text" "$out/$2" || die "cannot put $2 into $out."
     say "$2: $(size_of "$out/$2") bytes from $3, the SHA-256 agrees"
     return
   fi
-  why="wrong bytes: the SHA-256 of the text is ${sum:0:16}..., expected $(wanted "$2" | cut -c 1-16)..."
+  why="wrong bytes: the SHA-256 of the text is ${sum:0:16}..., expected ${expected:0:16}..."
   [ "$(size_of "$text")" -le "$most" ] || why="wrong bytes: more than $most of them"
   case $3 in *.tar.gz) [ -s "$text" ] || why="no $2 in the archive, or not a whole archive" ;; esac
   return 1
 }
 
-# One run of wget, with a watchdog beside it, as wget's own time-out does not see a server that sends a byte now and
-# then. Leaves wget's exit status in $status; 143 says that the watchdog ended it.
+# One run of wget, which leaves its exit status in $status. A watchdog stands beside it, as wget's time-out
+# does not see a server that sends a byte now and then; 143 says that it ended the run.
 one_try() { # ADDRESS PART HOST
   local since=$SECONDS before check
   check=$(cat "$tmp/check $3" 2>/dev/null || true) before=$(size_of "$2") status=0
-  # ulimit counts 512 bytes on some systems and 1024 on the others: wget may write the limit, or twice as much.
-  # shellcheck disable=SC2086 # $check and $bar are options or nothing
   (
-    trap '' XFSZ && ulimit -S -f $((most / 512)) 2>/dev/null || true
-    cd "${2%/*}" && exec wget --continue --tries=1 --timeout="$timeout" --connect-timeout="$knock" $check $bar \
-      --output-file="$tmp/log" --output-document="${2##*/}" -- "$1" # its bar shows the name, so no path there
+    # ulimit counts 512 bytes on some systems, 1024 on others: wget may write the limit, or twice as much.
+    { trap '' XFSZ && ulimit -S -f $((most / 512)); } 2>/dev/null || true
+    # shellcheck disable=SC2086 # $check and $bar are options or nothing
+    cd "${2%/*}" && # so that wget's bar shows the name and no path
+      exec wget --continue --tries=1 --timeout="$timeout" --connect-timeout="$knock" $check $bar \
+        --output-file="$tmp/log" --output-document="${2##*/}" -- "$1"
   ) &
   wget_pid=$!
   while kill -0 "$wget_pid" 2>/dev/null; do
@@ -117,42 +112,45 @@ one_try() { # ADDRESS PART HOST
   [ "$status" != 3 ] || [ "$(size_of "$2")" -ge "$most" ] || die "cannot write $2: is the disk full?"
 }
 
-# What a failed try means. Leaves $why, and in $verdict: again (worth another try), slow (again, and then silent),
-# silent (so is the host for now), restart (what is there cannot be continued) or no.
+# What a failed try means, in $why, and what follows, in $next: retry, silent (the host is not asked again),
+# slow (the one, then the other), restart (what is there cannot be continued) or nothing.
 judge() { # HOST PART
   local log answer
   log=$(tr -cd '\n -~' <"$tmp/log" || true)
-  answer=${log##*awaiting response... } answer=${answer%%$'\n'*} verdict=no
+  answer=${log##*awaiting response... } answer=${answer%%$'\n'*} next=''
   [ "$status" != 143 ] || log="$log timed out"
   case $status:$log in
   0:*) why="an empty file" ;;
-  3:*) why="wrong bytes: more than $most of them" verdict=restart ;;
-  5:* | 4:*"establish SSL"*) why="no secure connection to $1" verdict=slow ;;
-  8:*"response... "408* | 8:*"response... "429* | 8:*"response... "5*) why="HTTP $answer" verdict=again ;;
+  3:*) why="wrong bytes: more than $most of them" next=restart ;;
+  5:* | 4:*"establish SSL"*) why="no secure connection to $1" next=slow ;;
+  8:*"response... "408* | 8:*"response... "429* | 8:*"response... "5*) why="HTTP $answer" next=retry ;;
   8:*"response... "*) why="HTTP $answer" ;;
-  *"response... "[1-9]*"timed out"*) why="$1 was too slow or fell silent for $timeout s" verdict=slow ;;
-  *"connected."*"timed out"*) why="$1 took the connection but did not answer within $timeout s" verdict=slow ;;
-  4:*"connected."*) why="the download was cut off at $(size_of "$2") bytes" verdict=again ;;
-  *"unable to resolve"*) why="the name of $1 could not be resolved" verdict=silent ;;
-  *"Connection refused"*) why="$1 refused the connection" verdict=silent ;;
-  4:* | 143:*) why="no connection to $1 within $knock s" verdict=silent ;;
-  *) why="wget failed with status $status: ${log##*$'\n'}" verdict=restart ;;
+  *"response... "[1-9]*"timed out"*) why="$1 was too slow or fell silent for $timeout s" next=slow ;;
+  *"connected."*"timed out"*) why="$1 took the connection but did not answer within $timeout s" next=slow ;;
+  4:*"connected."*) why="the download was cut off at $(size_of "$2") bytes" next=retry ;;
+  *"unable to resolve"*) why="the name of $1 could not be resolved" next=silent ;;
+  *"Connection refused"*) why="$1 refused the connection" next=silent ;;
+  4:* | 143:*) why="no connection to $1 within $knock s" next=silent ;;
+  *) why="wget failed with status $status: ${log##*$'\n'}" next=restart ;;
   esac
 }
 
-# Downloads ADDRESS into $tmp/got, by way of a .part and going on from what that holds: a part is named after the file,
-# so one source can go on where another was cut off. Leaves $resumed, and in $verdict: got, or why not (see judge).
-download() { # ADDRESS
-  local host=${1#*://} name=${1##*/} part=$parts/${1##*/}.part try
+# Takes FILE from ADDRESS by way of a .part, going on from what that holds: it is named after the file there,
+# so one source can go on where another was cut off.
+download() { # ADDRESS FILE
+  local host=${1#*://} name=${1##*/} part=$parts/${1##*/}.part try resumed
+  host=${host%%/*} host=${host##*@} next=skip
+  why=$(cat "$tmp/silent $host" 2>/dev/null) && return 1
+  next='' why="GNU wget is not installed, and downloading needs it"
+  [ -n "$wget" ] || return 1
   [ ! -L "$part" ] || rm -f "$part" # it would be written through
-  host=${host%%/*} host=${host##*@} resumed='' verdict=skipped
-  why=$(cat "$tmp/silent $host" 2>/dev/null) && return
-  verdict=no why="GNU wget is not installed, and downloading needs it"
-  [ -n "$wget" ] || return 0
   for ((try = 1; try <= tries; try++)); do
-    [ "$try" = 1 ] || say "$name: $why; try $try of $tries" >&2
-    [ "$try" = 1 ] || sleep 1
-    [ ! -s "$part" ] || resumed=yes
+    if [ -n "$next" ]; then
+      [ "$next" != restart ] || why="$why; once more from the beginning"
+      say "$name: $why; try $try of $tries" >&2
+      sleep 1
+    fi
+    resumed=$(size_of "$part")
     one_try "$1" "$part" "$host"
     if [ "$status" = 5 ] && [ ! -e "$tmp/check $host" ]; then
       warn "the certificate of $host could not be verified; retrying without the check: the SHA-256 decides"
@@ -161,63 +159,60 @@ download() { # ADDRESS
     fi
     if [ "$status" = 0 ] && [ -s "$part" ]; then
       mv -f "$part" "$tmp/got"
-      verdict=got held=$1
-      [ -z "$resumed" ] || held=''
-      return
+      held=$1
+      [ "$resumed" = 0 ] || held=''
+      accept "$tmp/got" "$2" "$1" && return
+      next=restart
+    else
+      judge "$host" "$part"
     fi
-    judge "$host" "$part"
-    case $verdict in again | slow) ;; *) break ;; esac
+    if [ ! -s "$part" ] || [ "$next" = restart ]; then rm -f "$part"; fi
+    case $resumed:$next in
+    *:retry | *:slow) ;;
+    [1-9]*:restart) try=$((try - 1)) ;; # the kept part may be to blame; the try does not count
+    *) break ;;
+    esac
   done
-  if [ ! -s "$part" ] || [ "$verdict" = restart ]; then rm -f "$part"; fi
-  case $verdict in slow | silent) ;; *) return 0 ;; esac
+  case $next in slow | silent) ;; *) return 1 ;; esac
   # A host that stayed silent, or dripped, through every try would do so for the next file.
   echo "$why" >"$tmp/silent $host"
   say "not asked again in this run: $host did not answer before" >&2
+  return 1
 }
 
-is_address() { [ "$1" != "${1#*://}" ]; }
-
-# Takes FILE from an address or a path. What was resumed and came out wrong is downloaded once more, whole. An archive
-# is downloaded once: it may hold one language as expected and the other not.
-take() { # PLACE FILE [again]
-  local source=$1 got=$1
+# An archive is downloaded once, and held: it may have one language as expected and the other not.
+take() { # PLACE FILE, an address or a path
+  local path=$1 source=$1
+  next=''
   case ${1##*/}:$2 in training.tar.gz:val* | training.tar.gz:test* | validation.tar.gz:t*) return 1 ;; esac
-  verdict=got resumed=''
-  if ! is_address "$1" && [ ! -f "$1" ]; then
+  case $1 in *://*.tar.gz) ;; *://*) source=${1%/*} ;; esac
+  [ "$held" != "$1" ] || path=$tmp/got
+  if [ -f "$path" ]; then
+    accept "$path" "$2" "$1" && return
+  elif is_address "$1"; then
+    download "$1" "$2" && return
+  else
     absent="$absent, ${1#"$mirror"/}"
     return 1
-  elif is_address "$1"; then
-    got=$tmp/got
-    case $1 in *.tar.gz) ;; *) source=${1%/*} ;; esac
-    [ "$held" = "$1" ] || download "$1"
   fi
-  if [ "$verdict" = got ] && accept "$got" "$2" "$1"; then return; fi
-  case $resumed:$verdict:${3-} in yes:got: | yes:restart:)
-    say "$2: what was resumed is not the file; once more from the beginning" >&2
-    take "$1" "$2" again
-    return
-    ;;
-  esac
   failed "$source" "$2"
   return 1
 }
 
 fetch() { # FILE
-  local original=${1/#test./test_2016_flickr.} names absent='' layout name path source
-  names=$original verdict=''
-  [ "$original" = "$1" ] || names="$original $1"
-  for layout in ${mirror:+$layouts}; do
-    for name in $names; do
-      path=$mirror/${layout/FILE/$name}
-      if take "$path" "$1"; then
-        case $mirror:$layout in *://*:*FILE*) layouts=$layout ;; esac # no other is asked from now on
-        return 0
-      fi
-      case $verdict in slow | silent | skipped) break 2 ;; esac
-    done
+  local original=${1/#test./test_2016_flickr.} places absent='' place source
+  places=${layouts//FILE/$original}
+  [ "$original" = "$1" ] || places="$places ${layouts//FILE/$1}"
+  for place in ${mirror:+$places}; do
+    if take "$mirror/$place" "$1"; then
+      place=${place/$original/FILE} place=${place/$1/FILE}
+      case $mirror:$place in *://*:*FILE*) layouts=$place ;; esac # no other is asked from now on
+      return
+    fi
+    case $next in slow | silent | skip) break ;; esac
   done
   why="holds none of${absent#,}"
-  [ -z "$absent" ] || [ -d "$mirror" ] || why="no such folder (an address begins with http:// or https://)"
+  [ -d "$mirror" ] || why="no such folder (an address begins with http:// or https://)"
   [ -z "$absent" ] || failed "$mirror" "$1"
   [ -z "$mirror" ] || [ -z "$sources" ] || say "$1: not from the mirror; going on to the public sources" >&2
   for source in $sources; do
@@ -227,8 +222,8 @@ fetch() { # FILE
   return 1
 }
 
-# OUT/.partial keeps the cut downloads, and a folder run.PID of what belongs to one run. Of several runs only one that
-# began alone goes on with the kept downloads; the last to end with all texts in place leaves nothing.
+# OUT/.partial keeps the cut downloads, and a folder run.PID of what belongs to one run. Of several runs only
+# one that began alone goes on with the kept downloads; the last to end well leaves nothing.
 alone() {
   local run others=0
   for run in "$work"/run.*; do
@@ -238,70 +233,58 @@ alone() {
   return "$others"
 }
 
-close_work() {
+close_work() { # STATUS
   [ -z "$wget_pid" ] || kill "$wget_pid" 2>/dev/null || true
   rm -rf "$tmp"
-  [ -z "$complete" ] || ! alone || rm -rf "$work"/*.part "$work/lock" # the lock is an earlier version's
+  [ "$1" != 0 ] || ! alone || rm -rf "$work"/*.part "$work/lock" # the lock is an earlier version's
   rmdir "$work" ${made_out:+"$out"} 2>/dev/null || true
 }
 
 while [ $# -gt 0 ]; do
   case $1 in
-  --help | -h)
-    sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
-    exit
-    ;;
-  --quiet) quiet=yes ;;
-  --*=*)
-    set -- "${1%%=*}" "${1#*=}" "${@:2}"
-    continue
-    ;;
+  --help | -h) sed -n '2,/^set /s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" && exit ;;
+  --quiet) quiet=yes && shift ;;
+  --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
   --out | --mirror | --timeout | --tries | --checksums)
     [ -n "${2-}" ] || die "$1 needs a value; see --help." 2
     printf -v "${1#--}" %s "$2"
-    shift
+    shift 2
     ;;
   *) die "unknown argument: $1; see --help." 2 ;;
   esac
-  shift
 done
 for value in "$timeout" "$tries"; do
   case $value in *[!0-9]* | 0* | ?????*) die "--timeout and --tries are from 1 to 9999, not $value." 2 ;; esac
 done
-mirror=${mirror#file://}
+mirror=${mirror#file://} mirror=${mirror%/}
 case $mirror in
 http://*.tar.gz | https://*.tar.gz | ftp://*.tar.gz) sources="$mirror $sources" mirror='' ;;
 http://* | https://* | ftp://*) ;;
 *://*) die "a mirror is an address (http://, https://, ftp://) or a folder, not $mirror." 2 ;;
 esac
-while [ "$mirror" != "${mirror%/}" ]; do mirror=${mirror%/}; done
 for source in $sources; do
   is_address "$source" || die "MULTI30K_SOURCES holds addresses, not $source." 2
 done
 case $out in /*) ;; *) out=$PWD/$out ;; esac
-if [ ! -f "$checksums" ] || [ ! -r "$checksums" ]; then die "cannot read the checksums, $checksums." 2; fi
-for tool in gzip tar "${sum_command%% *}"; do
-  command -v "$tool" >/dev/null || die "$tool is not installed, and this script needs it."
-done
-for file in $files; do
-  sum=$(wanted "$file")
-  [ ${#sum} = 64 ] || die "$checksums has no SHA-256 of $file." 2
+[ -n "$(sha256 </dev/null)" ] || die "neither sha256sum nor shasum is installed."
+for file in train.de train.en val.de val.en test.de test.en; do
+  sum=$(wanted "$file" 2>/dev/null || true)
+  [ ${#sum} = 64 ] || die "cannot read the checksums: no SHA-256 of $file in $checksums." 2
   in_place "$file" || todo="$todo $file"
 done
-wget=$(wget --version 2>/dev/null | grep "GNU Wget" || true) # needed only where an address is asked
-if [ -z "$quiet" ] && [ -t 2 ]; then bar="--show-progress --progress=bar:force:noscroll"; fi
-knock=$((timeout < 10 ? timeout : 10)) # seconds; TCP has sent its first packet four times by then
-work=$out/.partial tmp=$out/.partial/run.$$
 
 if [ -n "$todo" ]; then
+  wget=$(wget --version 2>/dev/null | grep "GNU Wget" || true) # needed only where an address is asked
+  knock=$((timeout < 10 ? timeout : 10)) # seconds; TCP has sent its first packet four times by then
+  [ -n "$quiet" ] || [ ! -t 2 ] || bar="--show-progress --progress=bar:force:noscroll"
+  [ -d "$out" ] || made_out=yes
+  work=$out/.partial tmp=$out/.partial/run.$$ parts=$out/.partial
+  trap 'close_work $?' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM HUP
-  [ -d "$out" ] || made_out=yes
-  why=$(mkdir -p "$out" 2>&1) || die "cannot make the folder $out: $why"
-  trap close_work EXIT
-  why=$({ rm -rf "$tmp" && mkdir -p "$tmp" && : >"$tmp/failures"; } 2>&1) || die "cannot write in $out: $why"
-  parts=$tmp
-  ! alone || parts=$work
+  why=$({ rm -rf "$tmp" && mkdir -p "$tmp" && : >"$tmp/failures"; } 2>&1) ||
+    die "cannot make the folder $out, or not write in it: $why"
+  alone || parts=$tmp
 fi
 for file in $todo; do
   fetch "$file" || in_place "$file" || missing="$missing $file"
@@ -315,5 +298,4 @@ if [ -n "$missing" ]; then
   ' "$tmp/failures" >&2
   die "a mirror helps where these cannot be reached (--mirror, an address or a folder): see --help."
 fi
-complete=yes
 say "Multi30k is in place in $out."
