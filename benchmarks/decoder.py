@@ -128,6 +128,7 @@ class Layer(nn.Cell):
             self.feed_forward = FeedForward(d_model, variant.d_ff, "gelu_tanh", initial)
             if not variant.biases:
                 for linear in (self.feed_forward.inner, self.feed_forward.outer):
+                    del linear.bias  # it is a Parameter, and None is none
                     linear.bias = None
         self.dropout = nn.Dropout(p=settings["dropout"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import statistics
 import sys
@@ -173,6 +174,48 @@ def ablation_table() -> str:
             f"{'; '.join(circumstances)}; `{', '.join(signatures)}`."
         )
     return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
+
+
+DECODER = {
+    "gpt2": "GPT-2's layer",
+    "rms_norm": "RMSNorm for LayerNorm",
+    "rotary": "rotary for learned positions",
+    "swiglu": "SwiGLU for GELU",
+    "2_kv_heads": "2 heads of keys and values for 4",
+    "1_kv_head": "1 head of keys and values",
+    "no_biases": "no biases",
+    "today": "all of them, 2 heads of keys",
+}
+
+
+def decoder_table() -> str:
+    """A row for each decoder, mean ± standard deviation over the seeds; then what was trained."""
+    content = read("decoder")
+    if not content:
+        return "To be measured."
+    rows = [
+        "| decoder | parameters | seeds | validation loss | test loss | test perplexity |",
+        "|---|---|---|---|---|---|",
+    ]
+    for variant, label in DECODER.items():
+        runs = [run for run in content["runs"] if run["variant"] == variant]
+        if not runs:
+            continue
+        losses = [[run[field] for run in runs] for field in ("validation_loss", "test_loss")]
+        cells = [mean_and_deviation(values, 3) for values in losses]
+        perplexity = math.exp(statistics.mean(losses[1]))
+        rows.append(
+            f"| {label} | {runs[0]['parameters']:,} | {len(runs)} | {' | '.join(cells)} "
+            f"| {perplexity:.1f} |"
+        )
+    settings = content["settings"]
+    circumstances = sorted({measured_on(run) for run in content["runs"]})
+    note = (
+        f"*Pride and Prejudice*, d_model {settings['d_model']}, {settings['num_layers']} layers, "
+        f"{settings['num_heads']} heads, pieces of {settings['length']} byte pairs, "
+        f"{settings['epochs']} epochs; {'; '.join(circumstances)}."
+    )
+    return "\n".join([*rows, "", note])
 
 
 def mean_and_deviation(values: list, digits: int) -> str:
@@ -432,6 +475,7 @@ def main() -> int:
     wanted = with_table(with_minutes(text), "results", translation_table())
     wanted = with_table(wanted, "family", family_tables())
     wanted = with_table(wanted, "ablation", ablation_table())
+    wanted = with_table(wanted, "decoder", decoder_table())
     wanted = with_table(wanted, "speed", speed_table())
     wanted = with_table(wanted, "precision", precision_table())
     wanted = with_table(wanted, "parallel", parallel_table())

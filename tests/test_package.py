@@ -117,7 +117,8 @@ def test_the_wheel_has_what_is_needed_and_no_more(wheel):
     own = (".py", ".html")  # modules, and the page of the attention explorer
     modules = {f"step_llm/{name}" for name in files(ROOT / "step_llm") if name.endswith(own)}
     data = {f"data/mini/{name}" for name in files(ROOT / "data" / "mini")}
-    data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256"}
+    data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256", "data/novels/README.md"}
+    data |= {f"data/novels/{path.name}" for path in (ROOT / "data" / "novels").glob("*.txt")}
     golden = {f"tests/golden/{path.name}" for path in (ROOT / "tests" / "golden").glob("*.npz")}
     assert len(golden) >= 13
     shipped = {f"step_llm/_shipped/{name}" for name in data | golden}
@@ -142,6 +143,8 @@ def test_where_things_are(elsewhere, site):
     )
     lines, package, mini, multi30k, runs = json.loads(run("-c", program).splitlines()[-1])
     assert lines == 10_000
+    novel = "import step_llm; print(step_llm.read_novel('emma', 'train')[0][:14])"
+    assert run("-c", novel) == "Emma Woodhouse\n"
     assert Path(package) == site / "step_llm" / "__init__.py"
     assert Path(mini).is_relative_to(site)
     assert Path(multi30k) == elsewhere / "home" / ".cache" / "step_llm" / "multi30k"
