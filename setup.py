@@ -14,6 +14,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 SHIPPED = (
     "data/mini/*",
+    "data/reviews/*",  # the licence beside the texts
     "data/fetch_multi30k.sh",
     "data/multi30k.sha256",
     "tests/golden/*.npz",  # `python -m step_llm check` compares with them

@@ -117,6 +117,7 @@ def test_the_wheel_has_what_is_needed_and_no_more(wheel):
     own = (".py", ".html")  # modules, and the page of the attention explorer
     modules = {f"step_llm/{name}" for name in files(ROOT / "step_llm") if name.endswith(own)}
     data = {f"data/mini/{name}" for name in files(ROOT / "data" / "mini")}
+    data |= {f"data/reviews/{name}" for name in files(ROOT / "data" / "reviews")}
     data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256"}
     golden = {f"tests/golden/{path.name}" for path in (ROOT / "tests" / "golden").glob("*.npz")}
     assert len(golden) >= 13
