@@ -109,6 +109,7 @@ test-golden:
 	.venv-golden/bin/python tests/golden/make_recurrent.py --check
 	.venv-golden/bin/python tests/golden/make_huggingface.py --check
 	.venv-golden/bin/python tests/golden/make_chat.py --check
+	.venv-golden/bin/python tests/golden/make_minilm.py --check
 
 check-device: environment
 	$(PY) -m step_llm check $(CHECK_FLAGS)

