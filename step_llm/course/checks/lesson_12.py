@@ -61,6 +61,7 @@ def exercise_2(lora):
         table = rng.normal(size=(size, width)).astype(np.float32)
         ids = rng.integers(0, size, (2, 3)).astype(np.int32)
         cell = call_class(lora, table.copy(), rank, alpha)
+        call(cell, Tensor(ids))  # None, where nothing has been written yet
         shapes = {"a": (size, rank), "b": (width, rank)}
         for name, shape in shapes.items():
             parameter = getattr(cell, name, None)
