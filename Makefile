@@ -10,7 +10,7 @@
 #   make test-library   every check but the notebooks
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'
 #   make test-oldest the unit tests with the oldest supported versions: Python 3.9, MindSpore 2.7.0
-#   make test-golden the golden values of the tests, computed again with PyTorch and transformers
+#   make test-golden the golden values of the tests, computed again with PyTorch, transformers and TRL
 #   make check-device   whether everything works on this device: a report   CHECK_FLAGS='--device GPU'
 #   make bench       speed beside PyTorch and Hugging Face   BENCH_FLAGS='step decode'
 #   make test-browser   three lessons in JupyterLab, in a headless Chromium
@@ -110,6 +110,7 @@ test-golden:
 	.venv-golden/bin/python tests/golden/make_huggingface.py --check
 	.venv-golden/bin/python tests/golden/make_chat.py --check
 	.venv-golden/bin/python tests/golden/make_minilm.py --check
+	.venv-golden/bin/python tests/golden/make_dpo.py --check
 
 check-device: environment
 	$(PY) -m step_llm check $(CHECK_FLAGS)

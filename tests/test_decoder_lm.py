@@ -11,6 +11,7 @@ import pytest
 from mindspore import Tensor, nn, ops
 
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
+from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.registry import build, describe
 from step_llm.nn.activations import silu
 from step_llm.nn.cache import with_room
@@ -329,3 +330,14 @@ def test_it_learns_two_texts_by_heart(precision):
     losses = [float(step(1e-2, (IDS[:, :-1], IDS[:, 1:])).loss) for _ in range(40)]
     assert losses[0] == pytest.approx(math.log(11), abs=0.3)
     assert losses[-1] < 0.2
+
+
+@pytest.mark.parametrize("make", [decoder_lm, lambda: GPT(GPTConfig(11, num_layers=2), seed=1)])
+def test_weights_are_kept_only_where_they_are_wanted(make):
+    """Of a long text they take more memory than all else."""
+    model, ids = make().set_train(False), Tensor(np.array([[1, 2, 3]], np.int32))
+    hidden, weights, cache = model.decode(ids)
+    alone, none, same_cache = model.decode(ids, need_weights=False)
+    assert len(weights) == len(cache) == len(same_cache) == model.config.num_layers
+    assert len(none) == 0
+    np.testing.assert_array_equal(hidden.asnumpy(), alone.asnumpy())

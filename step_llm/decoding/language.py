@@ -71,7 +71,7 @@ class PlainGPT(PrefixModel):
         return without_dropout(self.model)
 
     def _log_probs(self, prefixes):
-        hidden = self.model.decode(Tensor(_padded(prefixes)))[0]  # (R, t, D)
+        hidden = self.model.decode(Tensor(_padded(prefixes)), need_weights=False)[0]  # (R, t, D)
         last = Tensor(np.array([len(prefix) - 1 for prefix in prefixes], np.int32))
         rows, length, width = hidden.shape
         hidden = hidden.reshape((rows * length, width))
@@ -120,7 +120,7 @@ class CachedGPT:
     def start(self, prompts, beam_size=1):
         """As ``StepDecoder.start``."""
         rows = [prompt for prompt in prompts for _ in range(beam_size)]
-        cache = self.model.decode(Tensor(_padded(rows)))[2]
+        cache = self.model.decode(Tensor(_padded(rows)), need_weights=False)[2]
         position = np.array([len(row) - 1 for row in rows], np.int32)
         # Behind a shorter prompt the cache holds padding, which the mask hides; the first step
         # writes the prompt's last token once more.

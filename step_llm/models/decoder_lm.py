@@ -141,7 +141,8 @@ class DecoderLMStack(nn.Cell):
         initial: where the weights begin.
 
     Shapes: as ``DecoderLMLayer``, but a tuple of masks, one for each layer; returns the output, and
-    two lists with each layer's attention weights, and with each layer's keys and values: a cache.
+    two lists with each layer's attention weights (empty with ``need_weights=False``: on a long text
+    they take more memory than all else), and with each layer's keys and values: a cache.
     """
 
     def __init__(self, config: DecoderLMConfig, initial: InitialWeights | None = None):
@@ -150,12 +151,13 @@ class DecoderLMStack(nn.Cell):
         self.layers = nn.CellList(layers)
         self.final_norm = RMSNorm(config.d_model, config.norm_epsilon)
 
-    def construct(self, x, masks, rotation, cache=None, position=None):
+    def construct(self, x, masks, rotation, cache=None, position=None, need_weights=True):
         weights, new_cache = [], []
         for place, layer in enumerate(self.layers):
             own = None if cache is None else cache[place]
             x, layer_weights, own = layer(x, masks[place], rotation, own, position)
-            weights.append(layer_weights)
+            if need_weights:
+                weights.append(layer_weights)
             new_cache.append(own)
         return self.final_norm(x), weights, new_cache
 
@@ -207,17 +209,18 @@ class DecoderLM(nn.Cell):
         self.rotary = config.rotary
 
     def construct(self, ids):
-        hidden, _, _ = self.decode(ids)
+        hidden, _, _ = self.decode(ids, need_weights=False)
         return self.project(hidden)
 
-    def decode(self, ids):
-        """Ids (B, T) to hidden vectors (B, T, D), each layer's weights (B, H, T, T), and each
-        layer's keys and values (B, num_kv_heads, T, Dk)."""
+    def decode(self, ids, need_weights=True):
+        """Ids (B, T) to hidden vectors (B, T, D), each layer's weights (B, H, T, T) or an empty
+        list, and each layer's keys and values (B, num_kv_heads, T, Dk)."""
         x, length = self.embedding(ids), ids.shape[1]
         near = causal_mask(length, self.config.sliding_window)
         masks = self._for_each_layer(causal_mask(length), near)
         d_head, base, scaling = self.rotary
-        return self.layers(x, masks, rotary_tables(length, d_head, base, scaling))
+        rotation = rotary_tables(length, d_head, base, scaling)
+        return self.layers(x, masks, rotation, None, None, need_weights)
 
     def place(self, tokens, position, room):
         """What the layers take of one more token of each text, where a cache holds those before.

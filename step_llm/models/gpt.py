@@ -90,14 +90,14 @@ class GPT(nn.Cell):
         self.output_projection = OutputProjection()
 
     def construct(self, ids):
-        hidden, _, _ = self.decode(ids)
+        hidden, _, _ = self.decode(ids, need_weights=False)
         return self.project(hidden)
 
-    def decode(self, ids):
-        """Ids (B, T) to hidden vectors (B, T, D), each layer's weights (B, H, T, T), and each
-        layer's keys and values (B, H, T, Dk)."""
+    def decode(self, ids, need_weights=True):
+        """Ids (B, T) to hidden vectors (B, T, D), each layer's weights (B, H, T, T) or an empty
+        list, and each layer's keys and values (B, H, T, Dk)."""
         x = self.dropout(self.positions(self.embedding(ids)))
-        return self.layers(x, causal_mask(ids.shape[1]))
+        return self.layers(x, causal_mask(ids.shape[1]), None, None, None, need_weights)
 
     def place(self, tokens, position, room):
         """What the layers take of one more token of each text, where a cache holds those before.

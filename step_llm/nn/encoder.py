@@ -78,7 +78,7 @@ class Encoder(nn.Cell):
         layers: at least one, each with weights of its own.
 
     Shapes: as ``EncoderLayer``; returns the output, and two lists with each layer's attention
-    weights, and with each layer's keys and values: a cache.
+    weights (empty with ``need_weights=False``), and with each layer's keys and values: a cache.
 
     Source: Vaswani et al. 2017, section 3.1.
     """
@@ -88,11 +88,12 @@ class Encoder(nn.Cell):
         self.layers = nn.CellList(layers)
         self.final_norm = layers[-1].feed_forward_residual.final_norm()
 
-    def construct(self, x, mask=None, rotation=None, cache=None, position=None):
+    def construct(self, x, mask=None, rotation=None, cache=None, position=None, need_weights=True):
         weights, new_cache = [], []
         for place, layer in enumerate(self.layers):
             own = None if cache is None else cache[place]
             x, layer_weights, own = layer(x, mask, rotation, own, position)
-            weights.append(layer_weights)
+            if need_weights:
+                weights.append(layer_weights)
             new_cache.append(own)
         return self.final_norm(x), weights, new_cache

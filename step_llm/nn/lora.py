@@ -7,11 +7,10 @@ model is as fast as it was.
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from mindspore import Tensor, nn
 
+from step_llm.nn._places import find_linears, replace_cells
 from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights, constant
 from step_llm.nn.linear import Linear, linear
@@ -91,18 +90,12 @@ def add_lora(
     cells = dict(model.cells_and_names())
     if any(isinstance(cell, LoRA) for cell in cells.values()):
         raise ValueError("the model has a LoRA already; merge it first, with merge_lora")
-    linears = [path for path, cell in cells.items() if path and type(cell) is Linear]
-    paths = [path for path in linears if re.search(pattern, path)]
-    if not paths:
-        raise ValueError(
-            f"no layer's path matches {pattern!r}; the model has for example "
-            f"{', '.join(linears[:3]) or 'no Linear at all'}"
-        )
+    paths = find_linears(cells, pattern)
     initial = XavierWeights(seed)
     wrapped = {path: LoRA(cells[path], rank, alpha, initial) for path in paths}
     for parameter in model.get_parameters():
         parameter.requires_grad = False
-    _replace(model, cells, wrapped)
+    replace_cells(model, cells, wrapped)
     return paths
 
 
@@ -122,17 +115,7 @@ def merge_lora(model: nn.Cell) -> list[str]:
     found = {path: cell for path, cell in cells.items() if isinstance(cell, LoRA)}
     if not found:
         raise ValueError("the model has no LoRA; expected one that add_lora has changed")
-    _replace(model, cells, {path: cell.merged() for path, cell in found.items()})
+    replace_cells(model, cells, {path: cell.merged() for path, cell in found.items()})
     for parameter in model.get_parameters():
         parameter.requires_grad = True
     return list(found)
-
-
-def _replace(model, cells, by_path):
-    """Put other cells into the places of these paths."""
-    for path, cell in by_path.items():
-        parent, _, name = path.rpartition(".")
-        setattr(cells[parent], name, cell)
-    # MindSpore gave each weight the name of its place when that was made; names must not be double.
-    for path, parameter in model.parameters_and_names():
-        parameter.name = path
