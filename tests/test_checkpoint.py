@@ -36,6 +36,7 @@ from step_llm.models.weights import CheckpointError, weights_of
 from step_llm.training import checkpoint
 from step_llm.training.checkpoint import load_model, load_weights, read_state, save_checkpoint
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
+from step_llm.training.step import TrainStep
 
 GERMAN = ["ein hund läuft .", "eine frau sitzt ."]
 ENGLISH = ["a dog runs .", "a woman sits ."]
@@ -438,7 +439,7 @@ def refused(function, *args, match):
 
 def test_weights_of_another_shape_are_named_and_nothing_changes(folder, tokenizers):
     wider = model_for(tokenizers, d_ff=16)
-    before = {name: value.copy() for name, value in weights_of(wider).items()}
+    before = weights_of(wider)
     refused(load_weights, folder, wider, match=r"inner.*has shape \(8, 8\), expected \(16, 8\)")
     deeper = model_for(tokenizers, num_encoder_layers=2)
     refused(load_weights, folder, deeper, match=r"encoder\.layers\.1\.\S+ is missing.*more")
@@ -461,7 +462,7 @@ def test_truncated_tensors(folder, tokenizers, file, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     model = model_for(tokenizers)
-    before = {name: value.copy() for name, value in weights_of(model).items()}
+    before = weights_of(model)
     args = (folder, model, optimizer_for(model))
     refused(load_weights, *args, match=f"{file} is damaged or truncated")
     for name, value in before.items():
@@ -594,3 +595,14 @@ def test_a_folder_without_a_run(tmp_path, run):
     refused(load_model, tmp_path / "nowhere", match="holds no checkpoint")
     write_run(run, {"best": "checkpoints/gone"})
     refused(load_model, run, match="gone")
+
+
+def test_the_weights_that_were_taken_do_not_change_with_the_model():
+    model = GPT(GPTConfig(20, d_model=8, num_heads=2, num_layers=1, d_ff=8, dropout=0.0))
+    before = weights_of(model)
+    kept = {name: value.copy() for name, value in before.items()}
+    ids = np.array([[4, 5, 6, 7]], np.int32)
+    TrainStep(model, nn.Adam(model.trainable_params(), 0.1))(0.1, (ids, ids + 1))
+    assert any((value != kept[name]).any() for name, value in weights_of(model).items())
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, kept[name])

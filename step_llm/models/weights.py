@@ -30,8 +30,11 @@ class CheckpointError(ValueError):
 
 
 def weights_of(model) -> dict:
-    """The weights of a cell by their path in it, as NumPy arrays; a shared weight once."""
-    return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+    """The weights of a cell by their path in it, as NumPy arrays; a shared weight once.
+
+    They are copies: what ``asnumpy`` returns goes on changing while the model trains.
+    """
+    return {name: parameter.asnumpy().copy() for name, parameter in model.parameters_and_names()}
 
 
 def set_weights(model, weights: dict) -> None:

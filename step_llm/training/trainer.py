@@ -220,7 +220,7 @@ class Trainer:
     def _finish_run(self):
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
         step = self.state["step"]
-        own = {name: value.copy() for name, value in weights_of(self.model).items()}
+        own = weights_of(self.model)
         mean, used = own, 0
         if self.group.is_first and not self.run_folder.is_averaged(step):
             paths = self._to_average()
