@@ -190,34 +190,34 @@ class BlockWithFrozenKeys(Block):
         return ops.stop_gradient(super().heads(x))
 
 
-def batch(captions, of_inputs=slice(None, -1), of_labels=slice(1, None), end=2):
-    length = max(map(len, captions)) + 2
-    ids = np.zeros((len(captions), length), np.int32)
-    for row, caption in zip(ids, captions):
-        row[: len(caption) + 2] = [1, *caption, end]
+def batch(texts, of_inputs=slice(None, -1), of_labels=slice(1, None), end=2):
+    length = max(map(len, texts)) + 2
+    ids = np.zeros((len(texts), length), np.int32)
+    for row, text in zip(ids, texts):
+        row[: len(text) + 2] = [1, *text, end]
     return ids[:, of_inputs], ids[:, of_labels]
 
 
-def batch_unshifted(captions):
-    return batch(captions, of_labels=slice(None, -1))
+def batch_unshifted(texts):
+    return batch(texts, of_labels=slice(None, -1))
 
 
-def batch_shifted_twice(captions):
-    inputs, labels = batch(captions)
+def batch_shifted_twice(texts):
+    inputs, labels = batch(texts)
     return inputs, np.pad(labels, ((0, 0), (0, 1)))[:, 1:]
 
 
-def batch_turned_round(captions):
-    inputs, _ = batch(captions)
+def batch_turned_round(texts):
+    inputs, _ = batch(texts)
     return inputs, np.pad(inputs, ((0, 0), (1, 0)))[:, :-1]
 
 
-def batch_without_end(captions):
-    return batch(captions, end=0)
+def batch_without_end(texts):
+    return batch(texts, end=0)
 
 
-def batch_padded_with_ends(captions):
-    inputs, labels = batch(captions)
+def batch_padded_with_ends(texts):
+    inputs, labels = batch(texts)
     return inputs, np.where(labels == 0, 2, labels)
 
 

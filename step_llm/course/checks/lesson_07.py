@@ -191,20 +191,20 @@ def exercise_5(block):
 
 def exercise_6(batch):
     """Inputs and labels of a language model, mended: each label is the token that comes next."""
-    for captions in ([[5, 6, 7, 8], [9, 4]], [[7, 7, 4], [5, 8, 6, 9, 4], [4]]):
-        shape = (len(captions), max(map(len, captions)) + 1)
-        answer = call(batch, [list(caption) for caption in captions])
+    for texts in ([[5, 6, 7, 8], [9, 4]], [[7, 7, 4], [5, 8, 6, 9, 4], [4]]):
+        shape = (len(texts), max(map(len, texts)) + 1)
+        answer = call(batch, [list(text) for text in texts])
         parts = expect_parts(answer, 2, "return inputs and labels")
         names = ("the inputs", "the labels")
         inputs, labels = (expect_shape(p, shape, name) for p, name in zip(parts, names))
         right_inputs, right_labels = np.zeros((2, *shape), int)
-        for row, caption in enumerate(captions):
-            right_inputs[row, : len(caption) + 1] = [BOS_ID, *caption]
-            right_labels[row, : len(caption) + 1] = [*caption, EOS_ID]
-        case = f"captions {captions}: "
+        for row, text in enumerate(texts):
+            right_inputs[row, : len(text) + 1] = [BOS_ID, *text]
+            right_labels[row, : len(text) + 1] = [*text, EOS_ID]
+        case = f"texts {texts}: "
         is_real = right_labels != 0
         if not np.array_equal(inputs[is_real], right_inputs[is_real]):
-            raise Wrong(case + "the inputs should be the begin token and the caption, then padding")
+            raise Wrong(case + "the inputs should be the begin token and the text, then padding")
         if np.array_equal(labels, right_labels):
             continue
         if (labels[is_real] == inputs[is_real]).all():
