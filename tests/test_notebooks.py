@@ -24,7 +24,7 @@ FIGURES = NOTEBOOKS / "figures"
 IGNORE = "nbval-ignore-output"
 # The most cells whose output depends on the run: a training, a clock, quick or full mode, the
 # corpus at hand.
-MOST_MARKED_IN_A_LESSON = 9  # lesson 12: base, tuned, two controls, LoRA twice, DPO, rounding, a chat
+MOST_MARKED_IN_A_LESSON = 9  # lesson 12: base, tuned, controls, LoRA twice, DPO, rounding, a chat
 MOST_MARKED = 60
 
 each_notebook = pytest.mark.parametrize(
