@@ -316,7 +316,7 @@ def test_folders_that_do_not_chat(folder, capsys, monkeypatch, tmp_path):
     assert "the conversation has 4102 tokens, but the model's context has 4096" in error
 
 
-def read_until(terminal, mark, seconds=90):
+def read_until(terminal, mark, seconds=240):
     """What comes from a terminal, until the mark is in it."""
     text, end = "", time.monotonic() + seconds
     while mark not in text:

