@@ -16,12 +16,13 @@ import numpy as np
 from mindspore import Tensor, mutable, nn, ops
 
 from step_llm.data.vocabulary import SpecialIds
+from step_llm.nn._modes import without_dropout
 from step_llm.nn.cache import empty_cache, reorder, with_room
 from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = [
     "FIRST_ROOM", "CachedDecoder", "PlainDecoder", "RecurrentDecoder", "StepDecoder",
-    "cached_decoder", "special_ids", "without_dropout",
+    "cached_decoder", "special_ids",
 ]  # fmt: skip
 
 # Room for so many positions at first; it doubles when a sentence needs more. Every size is compiled
@@ -62,17 +63,6 @@ class StepDecoder(Protocol):
             tokens: (R,) ids.
             parents: (R,) which row of the state each row continues; None means its own.
         """
-
-
-@contextmanager
-def without_dropout(model):
-    """Dropout off inside, for a search; afterwards the model is as it was."""
-    was_training = model.training
-    model.set_train(False)
-    try:
-        yield
-    finally:
-        model.set_train(was_training)
 
 
 def special_ids(model) -> SpecialIds:

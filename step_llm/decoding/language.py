@@ -12,7 +12,8 @@ from contextlib import nullcontext
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from step_llm.decoding.decoders import FIRST_ROOM, CacheState, as_input, without_dropout
+from step_llm.decoding.decoders import FIRST_ROOM, CacheState, as_input
+from step_llm.nn._modes import without_dropout
 from step_llm.nn.cache import reorder, with_room
 from step_llm.runtime.graph_mode import compiled, graph_mode
 

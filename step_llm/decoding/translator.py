@@ -9,9 +9,10 @@ import numpy as np
 from mindspore import Tensor
 
 from step_llm.data.vocabulary import TokenizerPair
-from step_llm.decoding.decoders import PlainDecoder, cached_decoder, special_ids, without_dropout
+from step_llm.decoding.decoders import PlainDecoder, cached_decoder, special_ids
 from step_llm.decoding.search import beam_search, greedy_search
 from step_llm.evaluation.explorer import AttentionMap
+from step_llm.nn._modes import without_dropout
 
 __all__ = ["Attention", "Translator"]
 

@@ -11,6 +11,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from step_llm.evaluation.metrics import perplexity
+from step_llm.nn._modes import without_dropout
 
 __all__ = ["loss_by_position", "text_losses", "text_perplexity"]
 
@@ -97,10 +98,6 @@ def loss_by_position(model, ids: Sequence[int], window: int, rows: int = 8) -> n
 
 def _token_losses(model, inputs, labels):
     """−log p of each label, without dropout: (B, W) NumPy."""
-    was_training = model.training
-    model.set_train(False)
-    try:
+    with without_dropout(model):
         log_p = ops.log_softmax(model(Tensor(inputs)), -1)
         return -ops.gather_elements(log_p, 2, Tensor(labels[..., None])).asnumpy()[..., 0]
-    finally:
-        model.set_train(was_training)

@@ -13,6 +13,7 @@ from mindspore import Tensor, nn, ops
 
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_rank
+from step_llm.nn._modes import without_dropout
 from step_llm.nn.activations import tanh
 from step_llm.nn.embedding import Embedding
 from step_llm.nn.forms import device_form
@@ -112,12 +113,8 @@ class NeuralLM(nn.Cell):
         for row, prefix in enumerate(prefixes):
             kept = list(prefix)[-width:]
             ids[row, width - len(kept) :] = kept
-        was_training = self.training
-        self.set_train(False)
-        try:
+        with without_dropout(self):
             logits = self(Tensor(ids))[:, -1]
-        finally:
-            self.set_train(was_training)
         return ops.log_softmax(logits, -1).asnumpy()
 
 

@@ -7,7 +7,7 @@ from mindspore import dtype as mstype
 
 from step_llm.nn._checks import check_rank
 
-__all__ = ["label_smoothed_cross_entropy"]
+__all__ = ["label_log_probs", "label_smoothed_cross_entropy"]
 
 
 def label_smoothed_cross_entropy(
@@ -31,19 +31,29 @@ def label_smoothed_cross_entropy(
 
     Source: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
     """
+    log_p, found, real = label_log_probs(logits, labels, pad_id)
+    loss = -found
+    if label_smoothing > 0.0:
+        loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
+    return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)
+
+
+def label_log_probs(logits: Tensor, labels: Tensor, pad_id: int = 0) -> tuple:
+    """Log-probabilities of all tokens (B·T, V), of each label (B·T,), and which labels count: 1.0,
+    or 0.0 for padding (B·T,), where what stands for the label's means nothing.
+
+    Args, Raises: as ``label_smoothed_cross_entropy``.
+    """
     check_rank("logits", logits.shape, 3, "(B, T, V)")
     check_rank("labels", labels.shape, 2, "(B, T)")
     if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
         logits = ops.cast(logits, mstype.float32)
     rows = labels.size
     # log_softmax and gather, not ops.cross_entropy: a tenth of its time on the CPU.
-    log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)  # (B·T, V)
+    log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)
     labels = labels.reshape((rows, 1))
     is_real = ops.not_equal(labels, pad_id)
-    # pad_id need not be a place in log_p; what is found at 0 instead is multiplied by 0 below.
+    # pad_id need not be a place in log_p; the caller multiplies what is found at 0 instead by 0.
     places = ops.where(is_real, labels, ops.zeros_like(labels))
-    loss = -ops.gather_elements(log_p, 1, places).reshape((rows,))
-    if label_smoothing > 0.0:
-        loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
-    real = ops.cast(is_real.reshape((rows,)), logits.dtype)
-    return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)
+    found = ops.gather_elements(log_p, 1, places).reshape((rows,))
+    return log_p, found, ops.cast(is_real.reshape((rows,)), logits.dtype)

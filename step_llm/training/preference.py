@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 from mindspore import Tensor, ops
-from mindspore import dtype as mstype
 
-from step_llm.nn._checks import check_rank
+from step_llm.nn._modes import without_dropout
+from step_llm.training.loss import label_log_probs
 
 __all__ = ["answer_log_probs", "dpo_loss", "dpo_objective", "sequence_log_probs"]
 
@@ -30,17 +30,8 @@ def sequence_log_probs(logits: Tensor, labels: Tensor, pad_id: int = 0) -> Tenso
     Raises:
         ValueError: logits that are not (B, T, V), or labels that are not (B, T).
     """
-    check_rank("logits", logits.shape, 3, "(B, T, V)")
-    check_rank("labels", labels.shape, 2, "(B, T)")
-    if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
-        logits = ops.cast(logits, mstype.float32)
-    rows = labels.size
-    log_p = ops.log_softmax(logits.reshape((rows, logits.shape[-1])), -1)  # (B·T, V)
-    is_real = ops.not_equal(labels, pad_id)
-    # pad_id need not be a place in log_p; what is found at 0 instead is multiplied by 0 below.
-    places = ops.where(is_real, labels, ops.zeros_like(labels)).reshape((rows, 1))
-    found = ops.gather_elements(log_p, 1, places).reshape(labels.shape)
-    return (found * ops.cast(is_real, found.dtype)).sum(-1)
+    _, found, real = label_log_probs(logits, labels, pad_id)
+    return (found * real).reshape(labels.shape).sum(-1)
 
 
 def dpo_loss(
@@ -69,10 +60,14 @@ def dpo_loss(
     Source: Rafailov et al. 2023, "Direct Preference Optimization: Your Language Model is Secretly a
     Reward Model", equation 7.
     """
-    if not 0.0 < beta < float("inf"):
-        raise ValueError(f"beta is {beta}; expected more than 0")
+    _check_beta(beta)
     margin = (chosen - chosen_reference) - (rejected - rejected_reference)
     return ops.softplus(-beta * margin)  # −log σ(z) = log(1 + e^(−z))
+
+
+def _check_beta(beta):
+    if not 0.0 < beta < float("inf"):
+        raise ValueError(f"beta is {beta}; expected more than 0")
 
 
 def dpo_objective(beta: float = 0.1):
@@ -92,8 +87,7 @@ def dpo_objective(beta: float = 0.1):
     Raises:
         ValueError: as ``dpo_loss``.
     """
-    if not 0.0 < beta < float("inf"):
-        raise ValueError(f"beta is {beta}; expected more than 0")
+    _check_beta(beta)
 
     def objective(model, tensors, label_smoothing=0.0):
         chosen, rejected, chosen_reference, rejected_reference, wanted, unwanted = tensors
@@ -121,9 +115,7 @@ def answer_log_probs(model, inputs: np.ndarray, labels: np.ndarray, rows: int = 
     Returns:
         (N,) float32 NumPy array.
     """
-    was_training = model.training
-    model.set_train(False)
-    try:
+    with without_dropout(model):
         parts = [
             sequence_log_probs(
                 model(Tensor(inputs[start : start + rows])),
@@ -132,6 +124,4 @@ def answer_log_probs(model, inputs: np.ndarray, labels: np.ndarray, rows: int = 
             ).asnumpy()
             for start in range(0, len(inputs), rows)
         ]
-    finally:
-        model.set_train(was_training)
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
