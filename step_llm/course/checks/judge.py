@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
@@ -15,6 +16,8 @@ __all__ = [
     "call_class",
     "described",
     "expect_close",
+    "expect_gradients",
+    "expect_layer_output",
     "expect_number",
     "expect_parts",
     "expect_shape",
@@ -159,6 +162,42 @@ def recognise(got, *mistakes, case="", atol=1e-8):
     for values, words in mistakes:
         if np.allclose(got, values, atol=atol):
             raise Wrong(case + words)
+
+
+def expect_layer_output(got, expected, mistakes, otherwise):
+    """Compare what a reader's layer gives; ``otherwise`` are the words where no mistake is known.
+
+    Args:
+        got, expected: arrays of one shape.
+        mistakes: as for ``recognise``; an iterator, so that none is computed for a right answer.
+        otherwise: the words before the largest difference.
+    """
+    if np.allclose(got, expected, atol=5e-3):
+        return
+    if not np.isfinite(got).all():
+        raise Wrong("the output has values that are not finite")
+    recognise(got, *mistakes, atol=5e-3)
+    raise Wrong(f"{otherwise} by up to {np.abs(got - expected).max():.2g}")
+
+
+def expect_gradients(cell, x, factors, parameters, without=()):
+    """Each parameter of a reader's layer must have a part in the output.
+
+    Args:
+        cell: the layer.
+        x: its input.
+        factors: an array of the output's shape, to sum it with.
+        parameters: pairs of a name and a Parameter.
+        without: names of those that may have none.
+    """
+
+    def total(x):
+        return (cell(x) * float_tensor(factors)).sum()
+
+    gradients = call(ms.value_and_grad(total, None, [p for _, p in parameters]), x)[1]
+    for (name, _), gradient in zip(parameters, gradients):
+        if name not in without and np.abs(gradient.asnumpy()).max() < 1e-6:
+            raise Wrong(f"{name} has no gradient: training would never change it")
 
 
 def float_tensor(array):
