@@ -57,7 +57,7 @@ def exercise_2(attention):
         answer = call(attention, *given, temperature)
         words = "return two things: the output (B, T, Dv) and the weights (B, T, S)"
         output, weights = expect_parts(answer, 2, words)
-        got = expect_shape(weights, (2, 3, 5), "the weights")
+        got = expect_shape(weights, (2, 3, 5), "the array of weights")
         expected = softmax(scores / temperature)
         if temperature != 1 and np.allclose(got, softmax(scores * temperature), atol=1e-4):
             raise Wrong("you multiply by the temperature; a high one must make weights more even")

@@ -180,7 +180,7 @@ def exercise_6(batch):
         shape = (len(texts), max(map(len, texts)) + 1)
         answer = call(batch, [list(text) for text in texts])
         parts = expect_parts(answer, 2, "return inputs and labels")
-        names = ("the inputs", "the labels")
+        names = ("the array of inputs", "the array of labels")
         inputs, labels = (expect_shape(p, shape, name) for p, name in zip(parts, names))
         right_inputs, right_labels = np.zeros((2, *shape), int)
         for row, text in enumerate(texts):

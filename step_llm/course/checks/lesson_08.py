@@ -83,10 +83,10 @@ def exercise_3(make):
     arguments = float_tensor(hidden), Tensor(places.astype(np.int32)), float_tensor(table)
     call(head, *arguments)  # or there is nothing yet
     weights = _set_weights(head, d, vocabulary, rng)
-    got = as_array(call(head, *arguments), "the logits")
+    got = as_array(call(head, *arguments), "the array of logits")
     if got.shape == (batch, length, vocabulary):
         raise Wrong("these are logits of all places; gather the asked ones first")
-    expect_shape(got, (batch, places.shape[1], vocabulary), "the logits")
+    expect_shape(got, (batch, places.shape[1], vocabulary), "the array of logits")
 
     def logits(at, matrix, *, has_gelu=True, has_norm=True):
         x = at @ matrix

@@ -27,8 +27,8 @@ def exercise_1(row):
         returned = call(row, list(prompt), list(answer), length, pad_id)
         found = expect_parts(returned, 2, "return inputs and labels")
         case = f"prompt {prompt}, answer {answer}: "
-        got_inputs = expect_shape(found[0], (length,), "the inputs")
-        got = expect_shape(found[1], (length,), "the labels")
+        got_inputs = expect_shape(found[0], (length,), "the array of inputs")
+        got = expect_shape(found[1], (length,), "the array of labels")
         if got_inputs.tolist() != inputs:
             if got_inputs[: len(text)].tolist() == text:
                 raise Wrong(case + "the last token of the answer is no input: nothing follows it")
@@ -137,8 +137,8 @@ def exercise_4(round_to_4_bits):
         weight[0, :group] = 0.0
         returned = call(round_to_4_bits, weight.copy(), group)
         found = expect_parts(returned, 2, "return the whole numbers and the scales")
-        numbers = expect_shape(found[0], weight.shape, "the numbers")
-        scales = expect_shape(found[1], (outputs, inputs // group), "the scales")
+        numbers = expect_shape(found[0], weight.shape, "the array of numbers")
+        scales = expect_shape(found[1], (outputs, inputs // group), "the array of scales")
         if not (np.isfinite(numbers).all() and np.isfinite(scales).all()):
             raise Wrong("there is a value that is not finite: a group of zeros divides by 0")
         if (numbers != np.rint(numbers)).any():
