@@ -15,7 +15,7 @@ A room for each part of the field; each may import only from those above it:
 
 from importlib import import_module
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Module by module, what ``from step_llm import …`` offers. They are imported when first asked for,
 # because MindSpore takes seconds to import and ``python -m step_llm --help`` does not need it.
@@ -79,7 +79,10 @@ _EXPORTS = {
     "training.translation": ("translation_trainer",),
     "decoding.conversation": ("Conversation",),
     "decoding.decoders": ("CachedDecoder", "PlainDecoder", "RecurrentDecoder"),
+    "decoding.export": ("export_ctranslate2",),
+    "decoding.exported": ("ExportedTranslator",),
     "decoding.language": ("CachedGPT", "PlainGPT", "PrefixModel"),
+    "decoding.mindir": ("MindIRDecoder", "export_mindir"),
     "decoding.sampling": ("Sampling", "generate", "generate_tokens", "next_token_probabilities"),
     "decoding.search": ("beam_search", "greedy_search"),
     "decoding.streaming": ("stream", "text_pieces"),

@@ -52,8 +52,8 @@ class ArrayBatches:
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The shapes of the arrays of every batch."""
-        return tuple((self._rows, *array.shape[1:]) for array in self._arrays)
+        """As ``Batches.shapes``: the first array's, which is the same in every batch."""
+        return ((self._rows, *self._arrays[0].shape[1:]),)
 
     def epoch(self, number: int = 0, start: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
         """As ``Batches.epoch``, yields a batch of each array."""

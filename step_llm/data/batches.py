@@ -12,14 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from step_llm.data.buckets import BUCKETS
 from step_llm.data.corpus import DataError, ParallelText
 from step_llm.data.vocabulary import BOS_ID, EOS_ID, PAD_ID, Tokenizer, TokenizerPair
 
-__all__ = ["BUCKETS", "Batches", "EncodedText", "encode_pairs", "encode_texts"]
-
-# Each length is one more shape to compile, which takes 7 to 15 s. With these, real tokens fill 86 %
-# of the positions on Multi30k (joint vocabulary of 6,000 byte pairs, 2,400 positions a batch).
-BUCKETS = (12, 14, 16, 18, 21, 25, 33, 64)
+__all__ = ["BUCKETS", "Batches", "EncodedText", "encode_pairs", "encode_texts", "padded"]
 
 
 @dataclass(frozen=True)
@@ -182,7 +179,10 @@ class Batches:
             batches = -(-int(np.sum(lengths[longest_first] > shorter)) // rows)
             here, longest_first = np.split(longest_first, [batches * rows])
             if batches:
-                columns = [_padded(c, here, batches * rows, length) for c in unpadded]
+                columns = [
+                    padded([column[number] for number in here], batches * rows, length)
+                    for column in unpadded
+                ]
                 self._buckets.append((rows, columns))
 
     def __len__(self) -> int:
@@ -233,9 +233,9 @@ class Batches:
             yield tuple(column[chosen] for column in columns)
 
 
-def _padded(sentences, chosen, rows: int, length: int) -> np.ndarray:
-    """(rows, length): the chosen sentences, and padding behind and below them."""
-    array = np.full((rows, length), PAD_ID, np.int32)
-    for row, number in zip(array, chosen):
-        row[: len(sentences[number])] = sentences[number]
+def padded(sentences: Sequence, rows: int, length: int, pad_id: int = PAD_ID) -> np.ndarray:
+    """Lists of ids as one array (rows, length), with padding behind and below them."""
+    array = np.full((rows, length), pad_id, np.int32)
+    for row, ids in zip(array, sentences):
+        row[: len(ids)] = ids
     return array

@@ -77,6 +77,9 @@ def _read_lines(path: Path) -> tuple[str, ...]:
         advice = f"expected a folder with such files, or one of {', '.join(CORPORA)}"
         if path.parent == corpus_folder("multi30k"):
             advice = "run `python -m step_llm fetch` to download it"
+        others = sorted(other.stem for other in path.parent.glob(f"*{path.suffix}"))
+        if others:
+            advice = f"the folder has {', '.join(others)}"
         raise DataError(f"there is no file {path}; {advice}")
     content = path.read_bytes()
     if not content.strip():

@@ -13,7 +13,6 @@ Words cannot: what they have not seen is UNK.
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ from typing import NamedTuple
 
 from tokenizers import Regex, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Engine
+
+from step_llm.runtime.files import read_text, replacing
 
 __all__ = [
     "BOS_ID", "EOS_ID", "PAD_ID", "UNK_ID", "SpecialIds", "Tokenizer", "TokenizerPair",
@@ -40,6 +41,20 @@ _BYTES = {f"<0x{byte:02X}>": bytes([byte]) for byte in range(256)}
 # at 256, because the time to learn byte pairs grows with its square: a million took minutes.
 _PIECE = r" ?\w{1,256}| ?[^\w ]"
 _LARGEST = 1_000_000
+
+
+def _split(pattern):
+    return {
+        "type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False,
+    }  # fmt: skip
+
+
+# What stands in a tokenizer that this library has made, now or earlier. Another's regular
+# expression may take exponential time, or panic.
+_PARTS = {
+    "pre_tokenizer": (_split(_PIECE), _split(r" ?\w+| ?[^\w ]")),
+    **dict.fromkeys(("normalizer", "post_processor", "decoder", "truncation", "padding"), (None,)),
+}
 
 
 class SpecialIds(NamedTuple):
@@ -174,13 +189,15 @@ class Tokenizer:
         """The tokens of a sentence, for people to read: the labels of a plot."""
         return [self.token(token_id) for token_id in self.encode(text)]
 
+    def pieces(self) -> list[str]:
+        """Every token by its id, as the ``tokenizers`` library spells it: no two are the same."""
+        return list(self._tokens)
+
     def save(self, path: str | Path) -> None:
         """Write the tokenizer as JSON; an interrupted write leaves the old file whole."""
-        path = Path(path)
-        aside = path.with_name(path.name + ".part")
         fields = {"kind": self.kind, "tokenizer": json.loads(self._engine.to_str())}
-        aside.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
-        os.replace(aside, path)
+        with replacing(Path(path)) as aside:
+            aside.write_text(json.dumps(fields, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
@@ -194,10 +211,16 @@ class Tokenizer:
         if not path.is_file():
             raise FileNotFoundError(f"there is no tokenizer at {path}")
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-            return cls(fields["kind"], Engine.from_str(json.dumps(fields["tokenizer"])))
+            fields = json.loads(read_text(path))
+            state = fields["tokenizer"]
+            foreign = [part for part, wanted in _PARTS.items() if state[part] not in wanted]
+            if foreign:
+                raise ValueError(f"it has a {foreign[0]} that this library never makes")
+            return cls(fields["kind"], Engine.from_str(json.dumps(state)))
         except Exception as error:  # The library raises a bare Exception for a damaged model.
-            raise ValueError(f"{path} is not a tokenizer of this library: {error!r}") from None
+            # A UnicodeDecodeError's own form holds the whole file.
+            why = str(error) if isinstance(error, ValueError) else repr(error)
+            raise ValueError(f"{path} is not a tokenizer of this library: {why[:200]}") from None
 
     def _check_id(self, token_id: int) -> None:
         if not 0 <= token_id < len(self._tokens):
@@ -288,5 +311,5 @@ def _with_bytes(engine: Engine) -> Engine:
 
 
 def _check_kind(kind: str) -> None:
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(f"the kind of tokenizer is {kind!r}; expected one of {', '.join(_KINDS)}")

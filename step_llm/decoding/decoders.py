@@ -17,7 +17,8 @@ from mindspore import Tensor, mutable, nn, ops
 
 from step_llm.data.vocabulary import SpecialIds
 from step_llm.nn._modes import without_dropout
-from step_llm.nn.cache import empty_cache, reorder, with_room
+from step_llm.nn.cache import empty_cache, reorder, take, with_room
+from step_llm.nn.forms import device_form
 from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = [
@@ -72,11 +73,19 @@ def special_ids(model) -> SpecialIds:
     return SpecialIds()
 
 
-def _first_tokens(sentences, beam_size, special):
-    return np.full(sentences * beam_size, special.bos, np.int32)
+class _TranslationDecoder:
+    """What decoders of translators share."""
+
+    def __init__(self, model):
+        self.model = model
+        self.special_ids = special_ids(model)
+        self.max_length = model.config.position_limit
+
+    def _first_tokens(self, rows):
+        return np.full(rows, self.special_ids.bos, np.int32)
 
 
-class PlainDecoder:
+class PlainDecoder(_TranslationDecoder):
     """A translator as in the textbook: each step decodes the whole prefix again.
 
     Slow, and what ``CachedDecoder`` has to agree with.
@@ -85,20 +94,16 @@ class PlainDecoder:
         model: a ``Transformer``, a ``Marian`` or a ``RecurrentTranslator``.
     """
 
-    def __init__(self, model):
-        self.model = model
-        self.special_ids = special_ids(model)
-        self.max_length = model.config.position_limit
-
     def running(self):
         """Dropout off while a search runs."""
         return without_dropout(self.model)
 
     def start(self, source, beam_size=1):
         """As ``StepDecoder.start``."""
-        memory, mask, _ = self.model.encode(Tensor(np.repeat(source, beam_size, axis=0)))
-        prefix = np.zeros((len(source) * beam_size, 0), np.int32)
-        return (memory, mask, prefix), _first_tokens(len(source), beam_size, self.special_ids)
+        rows = np.repeat(source, beam_size, axis=0)
+        memory, mask, _ = self.model.encode(Tensor(rows))
+        prefix = np.zeros((len(rows), 0), np.int32)
+        return (memory, mask, prefix), self._first_tokens(len(rows))
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""
@@ -120,11 +125,12 @@ class _Start(nn.Cell):
         # for one sentence takes a fifth of the time.
         self.encode = model.encode
         self.project_memory = model.decoder.project_memory
+        self.take = device_form(take)
 
     @compiled
     def construct(self, source, rows):
         memory, mask, _ = self.encode(source)
-        return reorder(self.project_memory(memory), rows), ops.gather(mask, rows, 0)
+        return reorder(self.project_memory(memory), rows, self.take), self.take(mask, rows)
 
 
 class _Step(nn.Cell):
@@ -135,10 +141,11 @@ class _Step(nn.Cell):
         self.place = model.place
         self.decode = model.decoder.construct
         self.project = model.project
+        self.take = device_form(take)
 
     @compiled
     def construct(self, tokens, position, parents, memory, memory_mask, cache):
-        cache = reorder(cache, parents)
+        cache = reorder(cache, parents, self.take)
         room = cache[0][0].shape[2]
         x, mask, rotation = self.place(tokens, position, room)
         hidden, _, _, cache = self.decode(x, memory, mask, memory_mask, rotation, cache, position)
@@ -160,7 +167,7 @@ class CacheState(NamedTuple):
     mask: Tensor | None = None
 
 
-class CachedDecoder:
+class CachedDecoder(_TranslationDecoder):
     """A translator with a cache: each step computes one position only.
 
     The keys and values of earlier positions, and those of the source, do not change; they are kept.
@@ -173,9 +180,7 @@ class CachedDecoder:
     """
 
     def __init__(self, model):
-        self.model = model
-        self.special_ids = special_ids(model)
-        self.max_length = model.config.position_limit
+        super().__init__(model)
         self._start = _Start(model)
         self._step = _Step(model)
 
@@ -194,9 +199,7 @@ class CachedDecoder:
             config.num_decoder_layers, len(rows), config.num_heads, self._room(FIRST_ROOM),
             config.d_model // config.num_heads,
         )  # fmt: skip
-        return CacheState(cache, 0, as_input(memory), mask), _first_tokens(
-            len(source), beam_size, self.special_ids
-        )
+        return CacheState(cache, 0, as_input(memory), mask), self._first_tokens(len(rows))
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""
@@ -227,16 +230,13 @@ class _RecurrentStart(nn.Cell):
         super().__init__()
         self.encode = model.encode
         self.first_states = model.start
+        self.take = device_form(take)
 
     @compiled
     def construct(self, source, rows):
-        memory, mask, _ = self.encode(source)
-        memory = (
-            ops.gather(memory[0], rows, 0),
-            ops.gather(memory[1], rows, 0),
-            ops.gather(memory[2], rows, 1),
-        )
-        return memory, ops.gather(mask, rows, 0), self.first_states(memory)
+        (words, sentence, first), mask, _ = self.encode(source)
+        memory = (self.take(words, rows), self.take(sentence, rows), self.take(first, rows, 1))
+        return memory, self.take(mask, rows), self.first_states(memory)
 
 
 class _RecurrentStep(nn.Cell):
@@ -246,22 +246,15 @@ class _RecurrentStep(nn.Cell):
         super().__init__()
         self.step = model.step
         self.project = model.project
+        self.take = device_form(take)
 
     @compiled
     def construct(self, tokens, parents, memory, mask, states):
-        if parents is not None:
-            kept = ()
-            for state in states:
-                layer = ()
-                for tensor in state:
-                    layer = (*layer, ops.gather(tensor, parents, 0))
-                kept = (*kept, layer)
-            states = kept
-        hidden, states = self.step(tokens, states, memory, mask)
+        hidden, states = self.step(tokens, reorder(states, parents, self.take), memory, mask)
         return ops.log_softmax(self.project(hidden), -1), states
 
 
-class RecurrentDecoder:
+class RecurrentDecoder(_TranslationDecoder):
     """A recurrent translator, whose state says all of the prefix.
 
     As ``CachedDecoder``: a step is compiled, and costs the same at every position.
@@ -273,9 +266,7 @@ class RecurrentDecoder:
     running = CachedDecoder.running
 
     def __init__(self, model):
-        self.model = model
-        self.special_ids = special_ids(model)
-        self.max_length = None
+        super().__init__(model)
         self._start = _RecurrentStart(model)
         self._step = _RecurrentStep(model)
 
@@ -284,7 +275,7 @@ class RecurrentDecoder:
         rows = np.repeat(np.arange(len(source), dtype=np.int32), beam_size)
         memory, mask, states = self._start(Tensor(source), Tensor(rows))
         state = (mutable(tuple(memory)), mask, as_input(states))
-        return state, _first_tokens(len(source), beam_size, self.special_ids)
+        return state, self._first_tokens(len(rows))
 
     def step(self, state, tokens, parents=None):
         """As ``StepDecoder.step``."""

@@ -12,9 +12,11 @@ from contextlib import nullcontext
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from step_llm.data.batches import padded
 from step_llm.decoding.decoders import FIRST_ROOM, CacheState, as_input
 from step_llm.nn._modes import without_dropout
-from step_llm.nn.cache import reorder, with_room
+from step_llm.nn.cache import reorder, take, with_room
+from step_llm.nn.forms import device_form
 from step_llm.runtime.graph_mode import compiled, graph_mode
 
 __all__ = ["CachedGPT", "PlainGPT", "PrefixModel"]
@@ -90,10 +92,11 @@ class _Step(nn.Cell):
         self.place = model.place
         self.decode = model.layers.construct
         self.project = model.project
+        self.take = device_form(take)
 
     @compiled
     def construct(self, tokens, position, parents, cache):
-        cache = reorder(cache, parents)
+        cache = reorder(cache, parents, self.take)
         x, mask, rotation = self.place(tokens, position, cache[0][0].shape[2])
         hidden, _, cache = self.decode(x, mask, rotation, cache, position)
         return ops.log_softmax(self.project(hidden), -1), cache
@@ -151,7 +154,4 @@ class CachedGPT:
 
 def _padded(prefixes):
     """Lists of ids as one (R, T) array; what fills the ends is never looked at."""
-    ids = np.zeros((len(prefixes), max(map(len, prefixes))), np.int32)
-    for row, prefix in enumerate(prefixes):
-        ids[row, : len(prefix)] = prefix
-    return ids
+    return padded(prefixes, len(prefixes), max(map(len, prefixes)))

@@ -8,49 +8,21 @@ Letters: B sentences, K beam size, R = B · K rows, S source length, t prefix le
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from mindspore import Tensor
 
 from step_llm.data.vocabulary import SpecialIds
+from step_llm.decoding.hypothesis import Hypothesis, length_penalty
 
 __all__ = [
-    "Hypothesis", "TokenStep", "beam_search", "extend", "greedy_search", "length_penalty",
-    "token_steps",
+    "GREATEST_PENALTY", "Hypothesis", "TokenStep", "beam_search", "check_search", "extend",
+    "greedy_search", "length_penalty", "token_steps",
 ]  # fmt: skip
 
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """One sequence that a search found.
-
-    Args:
-        ids: the tokens, without those that begin and end the sentence.
-        log_prob: natural logarithm of the sequence's probability, the end token included.
-        score: log_prob divided by the length penalty; what beam search compares.
-        is_finished: False if the search reached max_length before the end token.
-    """
-
-    ids: tuple[int, ...]
-    log_prob: float
-    score: float
-    is_finished: bool
-
-
-def length_penalty(length: int, alpha: float) -> float:
-    r"""The divisor that keeps beam search from preferring short sentences.
-
-    Formula: lp(y) = ((5 + |y|) / 6)^α; a hypothesis scores log p(y) / lp(y).
-
-    Args:
-        length: |y|, number of tokens, the end token included.
-        alpha: α; 0 leaves log p as it is, larger values favour longer sentences.
-
-    Source: Wu et al. 2016, "Google's Neural Machine Translation System", equation 14.
-    """
-    return ((5.0 + length) / 6.0) ** alpha
+_LARGEST_BEAM = 1000
+GREATEST_PENALTY = 10.0  # far beyond any use; from about 100 on, scores of long lines overflow
 
 
 def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> list[Hypothesis]:
@@ -78,11 +50,15 @@ def extend(decoder, inputs, choose, max_length, end_id=None, is_open=None) -> li
         log_prob += step.log_probs
         is_finished |= step.has_ended
         for row in np.flatnonzero(step.is_new):
-            texts[row].append(int(step.tokens[row]))
-    return [
-        Hypothesis(tuple(text), float(value), float(value), bool(finished))
-        for text, value, finished in zip(texts, log_prob, is_finished)
-    ]
+            texts[row].append(step.tokens[row])
+    ends = zip(texts, log_prob, is_finished)
+    return [_hypothesis(text, value, 1.0, finished) for text, value, finished in ends]
+
+
+def _hypothesis(ids, log_prob, divisor, is_finished):
+    """A ``Hypothesis`` of Python's own numbers, from NumPy's."""
+    log_prob = float(log_prob)
+    return Hypothesis(tuple(map(int, ids)), log_prob, log_prob / divisor, bool(is_finished))
 
 
 class TokenStep(NamedTuple):
@@ -196,23 +172,23 @@ def beam_search(
         beam_size: K.
         max_length: the most tokens a hypothesis may have, the end token included; one number, or
             one for each sentence.
-        length_penalty: α of the function of that name; at least 0.
+        length_penalty: α of the function of that name, from 0 to 10.
         n_best: how many hypotheses a sentence returns, at most beam_size.
 
     Returns:
         for each sentence up to n_best hypotheses, best score first.
 
     Raises:
-        ValueError: source is not (B, S), a size below 1, a negative length penalty, n_best beyond
-            beam_size, max_length beyond the positions, or the model gives no token a probability.
+        ValueError: source is not (B, S), a size below 1, a beam_size above 1,000, a length penalty
+            out of range, n_best beyond beam_size, max_length beyond the positions, or the model
+            gives no token a probability.
     """
     source, max_length = _checked(decoder, source, max_length)
-    if beam_size < 1 or not 1 <= n_best <= beam_size:
+    check_search(beam_size, length_penalty)
+    if not 1 <= n_best <= beam_size:
         raise ValueError(
             f"beam_size is {beam_size} and n_best {n_best}; expected 1 <= n_best <= beam_size"
         )
-    if not 0 <= length_penalty < np.inf:
-        raise ValueError(f"length_penalty is {length_penalty}; expected a number of at least 0")
     special = _special_ids(decoder)
     sentences = len(source)
     beams = [
@@ -254,6 +230,17 @@ def beam_search(
     return [beam.best() for beam in beams]
 
 
+def check_search(beam_size, length_penalty) -> None:
+    """Raise a ValueError if no beam search can be of such a size and length penalty."""
+    if not 1 <= beam_size <= _LARGEST_BEAM:
+        raise ValueError(f"beam_size is {beam_size}; expected 1 … {_LARGEST_BEAM:,}")
+    if not 0 <= length_penalty <= GREATEST_PENALTY:
+        raise ValueError(
+            f"length_penalty is {length_penalty}; expected a number of at least 0 and at most "
+            f"{GREATEST_PENALTY:g}"
+        )
+
+
 class _Beam:
     """The hypotheses of one sentence that have ended, and whether its search goes on."""
 
@@ -271,9 +258,8 @@ class _Beam:
         length = prefix.shape[1]
         divisor = length_penalty(length, self.alpha)
         for place in np.flatnonzero((prefix[:, -1] == self.eos_id) & (log_prob > -np.inf)):
-            value = float(log_prob[place])
-            ids = tuple(int(token) for token in prefix[place, :-1])
-            self.finished.append(Hypothesis(ids, value, value / divisor, True))
+            found = _hypothesis(prefix[place, :-1], log_prob[place], divisor, True)
+            self.finished.append(found)
             log_prob[place] = -np.inf
         self.finished.sort(key=lambda hypothesis: -hypothesis.score)
         del self.finished[self.n_best :]
@@ -285,9 +271,7 @@ class _Beam:
             self.is_open = False
             for place in np.argsort(-log_prob, kind="stable"):
                 if log_prob[place] > -np.inf:
-                    value = float(log_prob[place])
-                    ids = tuple(int(token) for token in prefix[place])
-                    self.cut.append(Hypothesis(ids, value, value / divisor, False))
+                    self.cut.append(_hypothesis(prefix[place], log_prob[place], divisor, False))
 
     def best(self):
         return (self.finished + self.cut)[: self.n_best]

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from mindspore import Tensor
 
+from step_llm.data.batches import padded
 from step_llm.data.vocabulary import TokenizerPair
 from step_llm.decoding.decoders import PlainDecoder, cached_decoder, special_ids
-from step_llm.decoding.search import beam_search, greedy_search
+from step_llm.decoding.search import beam_search, check_search, greedy_search
 from step_llm.evaluation.explorer import AttentionMap
 from step_llm.nn._modes import without_dropout
 
@@ -20,6 +21,9 @@ __all__ = ["Attention", "Translator"]
 _SHORTEST = 16
 # Sources padded to more than this go in smaller batches, so that memory does not grow without end.
 _FULL_BATCH = 64
+_FULL_BEAM = 16  # and so do those of larger beams
+# Tokens of a sentence. The memory of attention grows with its square: of 20,000 no machine has it.
+_LONGEST = 4096
 
 
 class Attention(NamedTuple):
@@ -60,14 +64,12 @@ class Translator:
                 f"a {type(model).__name__} is no translator; expected a model with a source and a "
                 "target"
             )
-        for side, tokenizer, size in (
-            ("source", tokenizers.source, config.source_vocab_size),
-            ("target", tokenizers.target, config.target_vocab_size),
-        ):
-            if len(tokenizer) > size:
+        for side in ("source", "target"):
+            known, size = len(getattr(tokenizers, side)), getattr(config, f"{side}_vocab_size")
+            if known > size:
                 raise ValueError(
-                    f"the {side} tokenizer has {len(tokenizer)} tokens, but the model has "
-                    f"embeddings for {size}; expected the tokenizers it was trained with"
+                    f"the {side} tokenizer has {known} tokens, but the model has embeddings for "
+                    f"{size}; expected the tokenizers it was trained with"
                 )
         self.model = model
         self.tokenizers = tokenizers
@@ -87,19 +89,20 @@ class Translator:
         S the tokens of its source (with learned positions at most as many as there are).
 
         Args:
-            sentences: any number, of any length; not one string.
+            sentences: any number, each of at most 4,096 tokens; not one string.
             beam_size: 1 is greedy search.
             length_penalty: α of ``search.length_penalty``; greedy search has no use for it.
             batch_size: how many sentences are translated at once.
 
         Raises:
             ValueError: a single string, a batch_size below 1, what ``beam_search`` refuses, or a
-                sentence longer than the learned positions.
+                sentence that is too long or longer than the learned positions.
         """
         if isinstance(sentences, str):
             raise ValueError("sentences is one string; expected a list of them")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        check_search(beam_size, length_penalty)
         sources = [self._encode(sentence) for sentence in sentences]
         waiting = sorted(
             (n for n, ids in enumerate(sources) if ids), key=lambda n: len(sources[n]), reverse=True
@@ -108,12 +111,11 @@ class Translator:
         translations = [""] * len(sources)
         while waiting:  # The longest first; each batch is completed with the next shorter ones.
             length = self._padded_length(len(sources[waiting[0]]))
-            rows = max(1, min(batch_size, batch_size * _FULL_BATCH // length))
+            rows = min(batch_size * _FULL_BATCH // length, batch_size * _FULL_BEAM // beam_size)
+            rows = max(1, min(batch_size, rows))
             batch, waiting = waiting[:rows], waiting[rows:]
             # Always as many rows, to compile no other shape; rows of padding cost no steps.
-            source = np.full((rows, length), self.special.pad, np.int32)
-            for row, n in enumerate(batch):
-                source[row, : len(sources[n])] = sources[n]
+            source = padded([sources[n] for n in batch], rows, length, self.special.pad)
             for n, ids in zip(batch, self._search(source, beam_size, length_penalty)):
                 translations[n] = self.tokenizers.target.decode(ids)
         return translations
@@ -158,9 +160,9 @@ class Translator:
         if not source:
             raise ValueError("the sentence has no text; expected at least one word")
         if target is None:
-            padded = np.full((1, self._padded_length(len(source))), self.special.pad, np.int32)
-            padded[0, : len(source)] = source
-            (ids,) = self._search(padded, beam_size, length_penalty)
+            length = self._padded_length(len(source))
+            batch = padded([source], 1, length, self.special.pad)
+            (ids,) = self._search(batch, beam_size, length_penalty)
         else:
             ids = self.tokenizers.target.encode(target)
         with without_dropout(self.model):
@@ -187,21 +189,24 @@ class Translator:
 
     def _encode(self, sentence):
         ids = self.tokenizers.source.encode(sentence)
+        if len(ids) >= _LONGEST:
+            raise ValueError(
+                f"the sentence {sentence[:30]!r}… has {len(ids):,} tokens; expected less than "
+                f"{_LONGEST:,}: split it"
+            )
         return [*ids, self.special.eos] if ids else []
 
     def _padded_length(self, length):
-        padded = _doubled(_SHORTEST, length)
+        # Where even the sentence is too long, the positions themselves say so.
+        return max(length, int(self._limited(_doubled(_SHORTEST, length))))
+
+    def _limited(self, length):
+        """At most as many as the model has positions."""
         limit = self.model.config.position_limit
-        if limit is not None:
-            # Where even the sentence is too long, the positions themselves say so.
-            return max(length, min(padded, limit))
-        return padded
+        return length if limit is None else np.minimum(length, limit)
 
     def _search(self, source, beam_size, length_penalty):
-        max_length = 2 * (source != self.special.pad).sum(axis=1) + 10
-        limit = self.model.config.position_limit
-        if limit is not None:
-            max_length = np.minimum(max_length, limit)
+        max_length = self._limited(2 * (source != self.special.pad).sum(axis=1) + 10)
         if beam_size == 1:
             found = greedy_search(self.decoder, source, max_length)
         else:

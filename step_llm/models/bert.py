@@ -16,7 +16,7 @@ from step_llm.nn.activations import ACTIVATIONS, tanh
 from step_llm.nn.embedding import Embedding
 from step_llm.nn.encoder import Encoder, EncoderLayer
 from step_llm.nn.forms import device_form
-from step_llm.nn.initial import NormalWeights, constant
+from step_llm.nn.initial import InitialWeights, NormalWeights, constant
 from step_llm.nn.layer_norm import LayerNorm
 from step_llm.nn.linear import Linear, linear
 from step_llm.nn.masks import padding_mask
@@ -79,6 +79,7 @@ class Bert(nn.Cell):
         config: see ``BertConfig``.
         seed: of the initial weights: normal with standard deviation 0.02.
         has_pooler: False leaves out the layer of ``pool``.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids (B, T) integer, segments (B, T) integer in 0 … num_segments − 1 (None: all 0), mask
     Boolean, broadcasts to (B, H, T, T), True = may attend (None: all that is not padding); the
@@ -92,17 +93,23 @@ class Bert(nn.Cell):
     Understanding".
     """
 
-    def __init__(self, config: BertConfig, seed: int = 0, has_pooler: bool = True):
+    def __init__(
+        self,
+        config: BertConfig,
+        seed: int = 0,
+        has_pooler: bool = True,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
-        initial = NormalWeights(seed)
+        initial = initial or NormalWeights(seed)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.positions = LearnedPositions(config.max_length, config.d_model, initial)
         self.segments = None
         if config.num_segments:
             self.segments = Embedding(config.num_segments, config.d_model, False, initial)
         self.embedding_norm = LayerNorm(config.d_model, config.norm_epsilon)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
         self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.pooler = None
@@ -142,15 +149,17 @@ class MaskedLMHead(nn.Cell):
     Args:
         config: the sizes are read from it.
         seed: of the initial weights.
+        initial: draws the weights in place of the seed.
 
     Shapes: hidden (B, T, D) and the embedding's weight (V, D) to logits (B, T, V).
 
     Source: Devlin et al. 2019; its layers stand in github.com/google-research/bert.
     """
 
-    def __init__(self, config: BertConfig, seed: int = 0):
+    def __init__(self, config: BertConfig, seed: int = 0, initial: InitialWeights | None = None):
         super().__init__()
-        self.transform = Linear(config.d_model, config.d_model, initial=NormalWeights(seed))
+        initial = initial or NormalWeights(seed)
+        self.transform = Linear(config.d_model, config.d_model, initial=initial)
         self.activation = ACTIVATIONS[config.activation]
         self.norm = LayerNorm(config.d_model, config.norm_epsilon)
         self.bias = constant(0.0, config.vocab_size, name="bias")
@@ -167,6 +176,7 @@ class BertForPreTraining(nn.Cell):
     Args:
         config: see ``BertConfig``.
         seed: of the initial weights.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids, segments and mask as ``Bert``; masked-LM logits (B, T, V) and next-sentence logits
     (B, 2), where 0 stands for "the second sentence follows the first" and 1 for "it does not".
@@ -174,13 +184,14 @@ class BertForPreTraining(nn.Cell):
     Source: Devlin et al. 2019, section 3.1.
     """
 
-    def __init__(self, config: BertConfig, seed: int = 0):
+    def __init__(self, config: BertConfig, seed: int = 0, initial: InitialWeights | None = None):
         super().__init__()
         self.config = config
         self.pad_id = config.pad_id  # where a label holds it, the loss does not count
-        self.bert = Bert(config, seed)
-        self.masked_lm_head = MaskedLMHead(config, seed + 1)
-        self.next_sentence_head = Linear(config.d_model, 2, initial=NormalWeights(seed + 2))
+        self.bert = Bert(config, seed, initial=initial)
+        self.masked_lm_head = MaskedLMHead(config, seed + 1, initial)
+        initial = initial or NormalWeights(seed + 2)
+        self.next_sentence_head = Linear(config.d_model, 2, initial=initial)
 
     def construct(self, ids, segments=None, mask=None):
         hidden = self.bert(ids, segments, mask)
@@ -194,16 +205,17 @@ class BertForMaskedLM(nn.Cell):
     Args:
         config: see ``BertConfig``.
         seed: of the initial weights.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids, segments and mask as ``Bert``; logits (B, T, V).
     """
 
-    def __init__(self, config: BertConfig, seed: int = 0):
+    def __init__(self, config: BertConfig, seed: int = 0, initial: InitialWeights | None = None):
         super().__init__()
         self.config = config
         self.pad_id = config.pad_id  # where a label holds it, the loss does not count
-        self.bert = Bert(config, seed, has_pooler=False)
-        self.masked_lm_head = MaskedLMHead(config, seed + 1)
+        self.bert = Bert(config, seed, has_pooler=False, initial=initial)
+        self.masked_lm_head = MaskedLMHead(config, seed + 1, initial)
 
     def construct(self, ids, segments=None, mask=None):
         hidden = self.bert(ids, segments, mask)
@@ -219,6 +231,7 @@ class BertForClassification(nn.Cell):
         bert: a ``Bert`` with a pooler, pre-trained for example; None makes a new one. It is not
             copied: training the classifier trains it.
         seed: of the initial weights.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids, segments and mask as ``Bert``; logits (B, C).
 
@@ -230,7 +243,12 @@ class BertForClassification(nn.Cell):
     """
 
     def __init__(
-        self, config: BertConfig, num_classes: int, bert: Bert | None = None, seed: int = 0
+        self,
+        config: BertConfig,
+        num_classes: int,
+        bert: Bert | None = None,
+        seed: int = 0,
+        initial: InitialWeights | None = None,
     ):
         super().__init__()
         if not isinstance(num_classes, int) or num_classes < 1:
@@ -241,9 +259,10 @@ class BertForClassification(nn.Cell):
             raise ValueError("bert has another configuration, or no pooler; expected both to fit")
         self.config = config
         self.num_classes = num_classes
-        self.bert = Bert(config, seed) if bert is None else bert
-        self.dropout = nn.Dropout(p=config.dropout)
-        self.classifier = Linear(config.d_model, num_classes, initial=NormalWeights(seed + 1))
+        self.bert = Bert(config, seed, initial=initial) if bert is None else bert
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
+        initial = initial or NormalWeights(seed + 1)
+        self.classifier = Linear(config.d_model, num_classes, initial=initial)
 
     def construct(self, ids, segments=None, mask=None):
         pooled = self.bert.pool(self.bert(ids, segments, mask))

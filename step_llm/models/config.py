@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import typing
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
+from step_llm.models.fields import check_fields, is_whole
 from step_llm.nn.activations import ACTIVATIONS
 from step_llm.nn.attention import BIASES
 from step_llm.nn.positions import POSITION_SCHEMES
@@ -17,7 +19,7 @@ from step_llm.nn.residual import NORMS
 
 __all__ = ["PRESETS", "Config", "TransformerConfig"]
 
-# name: (d_model, encoder layers, decoder layers, d_ff, heads)
+_PRESET_SIZES = ("d_model", "num_encoder_layers", "num_decoder_layers", "d_ff", "num_heads")
 PRESETS = {
     "tiny": (128, 4, 4, 256, 4),
     "small": (256, 3, 3, 512, 8),
@@ -30,6 +32,14 @@ _CHOICES = {
     "tied_embeddings": ("none", "output", "all"),
     "activation": tuple(ACTIVATIONS),
     "biases": BIASES,
+}
+_RULES = {
+    **{
+        name: (choices.__contains__, f"one of {', '.join(choices)}")
+        for name, choices in _CHOICES.items()
+    },
+    "dropout": (lambda value: 0.0 <= value < 1.0, "a share in [0, 1)"),
+    "norm_epsilon": (lambda value: value > 0.0, "more than 0"),
 }
 # Where a whole number may be less than 1: −1, no token is padding; 0, there is none.
 _LEAST = {"pad_id": -1, "sliding_window": 0, "full_layers": 0, "num_segments": 0}
@@ -50,28 +60,22 @@ class Config:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = _LEAST.get(field.name, 1)
-            is_whole = isinstance(value, int) and not isinstance(value, bool)
-            if hints[field.name] is int and (not is_whole or value < least):
+            if hints[field.name] is int and not (is_whole(value) and value >= least):
                 raise ValueError(
                     f"{field.name} is {value!r}; expected a whole number of at least {least}"
                 )
             if hints[field.name] is bool and not isinstance(value, bool):
                 raise ValueError(f"{field.name} is {value!r}; expected True or False")
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if hints[field.name] is float and not is_number:
+                raise ValueError(f"{field.name} is {value!r}; expected a number")
         has_own_width = hasattr(self, "d_head")  # then a head need not be a share of d_model
         if hasattr(self, "num_heads") and not has_own_width and self.d_model % self.num_heads:
             raise ValueError(
                 f"d_model {self.d_model} is not divisible by num_heads {self.num_heads}; "
                 "expected num_heads to be a divisor of d_model"
             )
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout is {self.dropout}; expected a share in [0, 1)")
-        if hasattr(self, "norm_epsilon") and not self.norm_epsilon > 0.0:
-            raise ValueError(f"norm_epsilon is {self.norm_epsilon}; expected more than 0")
-        for name, choices in _CHOICES.items():
-            if hasattr(self, name) and getattr(self, name) not in choices:
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; expected one of {', '.join(choices)}"
-                )
+        check_fields(vars(self), _RULES)
         is_tied = getattr(self, "tied_embeddings", "none") == "all"
         if is_tied and self.source_vocab_size != self.target_vocab_size:
             raise ValueError(
@@ -177,12 +181,5 @@ class TransformerConfig(Config):
         """
         if name not in PRESETS:
             raise ValueError(f"preset is {name!r}; expected one of {', '.join(PRESETS)}")
-        d_model, encoder_layers, decoder_layers, d_ff, heads = PRESETS[name]
-        sizes = {
-            "d_model": d_model,
-            "num_encoder_layers": encoder_layers,
-            "num_decoder_layers": decoder_layers,
-            "d_ff": d_ff,
-            "num_heads": heads,
-        }
+        sizes = dict(zip(_PRESET_SIZES, PRESETS[name]))
         return cls(source_vocab_size, target_vocab_size, **{**sizes, **changes})

@@ -15,7 +15,6 @@ from mindspore import nn
 
 from step_llm.models.config import Config
 from step_llm.nn.attention import MultiHeadAttention
-from step_llm.nn.cache import write
 from step_llm.nn.embedding import Embedding, OutputProjection
 from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, NormalWeights
@@ -118,15 +117,11 @@ class DecoderLMLayer(nn.Cell):
         )  # fmt: skip
         self.feed_forward_norm = RMSNorm(config.d_model, epsilon)
         self.feed_forward = SwiGLU(config.d_model, config.d_ff, initial)
-        self.dropout = nn.Dropout(p=config.dropout)
-        self.write = device_form(write)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
 
     def construct(self, x, mask, rotation, cache=None, position=None):
         h = self.attention_norm(x)
-        keys, values = self.self_attention.project_key_value(h, h, rotation)
-        if cache is not None:
-            keys = self.write(cache[0], keys, position)
-            values = self.write(cache[1], values, position)
+        keys, values = self.self_attention.project_key_value(h, h, rotation, cache, position)
         h, weights = self.self_attention.attend(h, keys, values, mask, rotation)
         x = x + self.dropout(h)
         h = self.feed_forward(self.feed_forward_norm(x))

@@ -13,7 +13,8 @@ from mindspore import nn
 from step_llm.models.config import Config
 from step_llm.nn.embedding import Embedding, OutputProjection
 from step_llm.nn.encoder import Encoder, EncoderLayer
-from step_llm.nn.initial import NormalWeights
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import InitialWeights, NormalWeights
 from step_llm.nn.masks import causal_mask, seen_mask
 from step_llm.nn.positions import LearnedPositions
 
@@ -66,6 +67,7 @@ class GPT(nn.Cell):
         config: see ``GPTConfig``.
         seed: of the initial weights: normal with standard deviation 0.02, as in GPT-2.
         pad_id: fills texts up to their batch's length; as a label it has no part in the loss.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids (B, T) integer to logits (B, T, V); row t is about the token t + 1.
 
@@ -76,15 +78,21 @@ class GPT(nn.Cell):
     Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (pre-norm).
     """
 
-    def __init__(self, config: GPTConfig, seed: int = 0, pad_id: int = 0):
+    def __init__(
+        self,
+        config: GPTConfig,
+        seed: int = 0,
+        pad_id: int = 0,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
         # Each layer adds two branches to the residual stream.
-        initial = NormalWeights(seed, branches=2 * config.num_layers)
+        initial = initial or NormalWeights(seed, branches=2 * config.num_layers)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.positions = LearnedPositions(config.max_length, config.d_model, initial)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
         self.layers = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.output_projection = OutputProjection()

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 from step_llm.models.config import Config
 from step_llm.models.transformer import Transformer
-from step_llm.nn.initial import constant
+from step_llm.nn.initial import InitialWeights, constant
 from step_llm.nn.masks import causal_mask
 from step_llm.nn.positions import SinusoidalPositions
 
@@ -70,6 +70,7 @@ class Marian(Transformer):
         bos_id: the id that a translation begins with; in the published models the same.
         eos_id: the id that ends a sentence, of the source too.
         seed: of the initial weights, as ``Transformer``; the bias begins at 0.
+        initial: draws the weights in place of the seed.
 
     Shapes: source (B, S) and target (B, T) integer ids, target starting with bos_id; logits
     (B, T, V).
@@ -81,8 +82,16 @@ class Marian(Transformer):
     and Thottingal 2020, "OPUS-MT" (the models).
     """
 
-    def __init__(self, config: MarianConfig, pad_id: int, bos_id: int, eos_id: int, seed: int = 0):
-        super().__init__(config, seed, pad_id)
+    def __init__(
+        self,
+        config: MarianConfig,
+        pad_id: int,
+        bos_id: int,
+        eos_id: int,
+        seed: int = 0,
+        initial: InitialWeights | None = None,
+    ):
+        super().__init__(config, seed, pad_id, initial)
         self.bos_id = bos_id
         self.eos_id = eos_id
         self.source_positions = SinusoidalPositions(config.d_model, is_interleaved=False)

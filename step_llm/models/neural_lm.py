@@ -17,7 +17,7 @@ from step_llm.nn._modes import without_dropout
 from step_llm.nn.activations import tanh
 from step_llm.nn.embedding import Embedding
 from step_llm.nn.forms import device_form
-from step_llm.nn.initial import XavierWeights
+from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.linear import Linear
 
 __all__ = ["NeuralLM", "NeuralLMConfig", "nearest_tokens"]
@@ -62,6 +62,7 @@ class NeuralLM(nn.Cell):
         seed: of the initial weights.
         pad_id: fills texts up to their batch's length; as a label it has no part in the loss.
         bos_id: of BOS, the token that begins a text.
+        initial: draws the weights in place of the seed.
 
     Shapes: ids (B, T) integer, beginning with BOS, to logits (B, T, V); row t is about the token
     t + 1, and reads the tokens t − n + 2 … t. Before the text stands BOS.
@@ -72,16 +73,24 @@ class NeuralLM(nn.Cell):
     Source: Bengio et al. 2003, "A Neural Probabilistic Language Model", section 2.
     """
 
-    def __init__(self, config: NeuralLMConfig, seed: int = 0, pad_id: int = 0, bos_id: int = 1):
+    def __init__(
+        self,
+        config: NeuralLMConfig,
+        seed: int = 0,
+        pad_id: int = 0,
+        bos_id: int = 1,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
         self.bos_id = bos_id
         width = (config.order - 1) * config.d_model
-        initial = XavierWeights(seed)
+        initial = initial or XavierWeights(seed)
         self.embedding = Embedding(config.vocab_size, config.d_model, False, initial)
         self.hidden = Linear(width, config.hidden_size, initial=initial)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.narrow = device_form(ops.narrow)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         self.output = Linear(config.hidden_size, config.vocab_size, initial=initial)
         self.direct = None
         if config.has_direct:
@@ -98,7 +107,7 @@ class NeuralLM(nn.Cell):
         vectors = self.embedding(ids)  # (B, n − 2 + T, D)
         windows = []
         for place in range(before + 1):
-            windows.append(vectors[:, place : place + length])
+            windows.append(self.narrow(vectors, 1, place, length))
         x = ops.concat(windows, 2)  # (B, T, (n − 1) · D), the nearest token last
         x = x.reshape((batch * length, x.shape[2]))
         logits = self.output(self.dropout(self.tanh(self.hidden(x))))

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore import dtype as mstype
 
 from step_llm.models.config import Config
 from step_llm.nn.activations import tanh
 from step_llm.nn.additive_attention import AdditiveAttention
 from step_llm.nn.embedding import Embedding, OutputProjection
 from step_llm.nn.forms import device_form
-from step_llm.nn.initial import XavierWeights
+from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.linear import Linear
 from step_llm.nn.masks import padding_mask
 from step_llm.nn.recurrent import RECURRENT_CELLS, Recurrent
@@ -64,7 +65,7 @@ class RecurrentConfig(Config):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.cell not in CELLS:
+        if self.cell not in tuple(CELLS):
             raise ValueError(f"cell is {self.cell!r}; expected one of {', '.join(CELLS)}")
         if self.d_model % 2:
             raise ValueError(f"d_model is {self.d_model}; expected an even number")
@@ -102,6 +103,7 @@ class RecurrentTranslator(nn.Cell):
         seed: of the initial weights: embeddings normal with standard deviation D^(−1/2), biases of
             dense layers 0, all others uniform in ±1/√(their inputs).
         pad_id: the id that fills sentences up to their batch's length.
+        initial: draws the weights in place of the seed.
 
     Shapes: source (B, S) and target (B, T) integer ids, target starting with the
     beginning-of-sentence id; logits (B, T, V). A source row of padding alone is allowed.
@@ -115,12 +117,18 @@ class RecurrentTranslator(nn.Cell):
     Neural Machine Translation", section 3.1.
     """
 
-    def __init__(self, config: RecurrentConfig, seed: int = 0, pad_id: int = 0):
+    def __init__(
+        self,
+        config: RecurrentConfig,
+        seed: int = 0,
+        pad_id: int = 0,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
         width, layers = config.d_model, config.num_layers
-        initial = FanInWeights(seed)
+        initial = initial or FanInWeights(seed)
         self.output_weight = None  # tied: the target embedding's own
         if config.tied_embeddings == "none":
             self.output_weight = initial.table(
@@ -140,7 +148,7 @@ class RecurrentTranslator(nn.Cell):
         if config.has_attention:
             self.attention = AdditiveAttention(width, width, width, initial)
         self.combine = Linear(2 * width, width, initial=initial)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         self.reverse = ops.ReverseSequence(seq_dim=1, batch_dim=0)
         self.tanh = device_form(tanh)
         self.output_projection = OutputProjection()
@@ -170,13 +178,17 @@ class RecurrentTranslator(nn.Cell):
         for place in range(self.config.num_layers):
             forward, _ = self.forward_layers[place](x)
             # Only the real tokens change places, so that padding stays behind them.
-            backward, _ = self.backward_layers[place](self.reverse(x, lengths))
+            backward, _ = self.backward_layers[place](self._reversed(x, lengths))
             both = ops.concat((forward, backward), 2)
             # In both directions the state after the last real token, (B, D).
             sentence = ops.BatchMatMul()(is_last, both).reshape((batch, self.config.d_model))
             states.append(self.tanh(self.bridges[place](sentence)))
-            x = self.dropout(ops.concat((forward, self.reverse(backward, lengths)), 2))
+            x = self.dropout(ops.concat((forward, self._reversed(backward, lengths)), 2))
         return (x, sentence, ops.stack(states)), mask, None
+
+    def _reversed(self, x, lengths):
+        # The operator has no bfloat16; float32 holds it exactly.
+        return ops.cast(self.reverse(ops.cast(x, mstype.float32), lengths), x.dtype)
 
     def decode(self, target, memory, source_mask):
         """Ids (B, T) and memory to hidden vectors (B, T, D), no self-attention's weights [], and

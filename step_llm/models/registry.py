@@ -10,12 +10,14 @@ from step_llm.models.bert import (
 )
 from step_llm.models.config import TransformerConfig
 from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
+from step_llm.models.fields import is_whole
 from step_llm.models.gpt import GPT, GPTConfig
 from step_llm.models.marian import Marian, MarianConfig
 from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
 from step_llm.models.transformer import Transformer
 from step_llm.models.vit import ViT, ViTConfig
+from step_llm.nn.initial import InitialWeights
 
 __all__ = ["ARCHITECTURES", "architecture_of", "build", "describe"]
 
@@ -40,6 +42,7 @@ _FURTHER = {
     "marian": {"pad_id": None, "bos_id": None, "eos_id": None},
     **{name: {"pad_id": 0} for name in ("transformer", *CELLS, "gpt", "decoder_lm")},
 }
+_VOCABULARIES = ("vocab_size", "source_vocab_size", "target_vocab_size")
 
 
 def architecture_of(model) -> str:
@@ -59,16 +62,21 @@ def describe(model) -> dict:
     return {"arch": name, **model.config.to_dict(), **further}
 
 
-def build(fields: dict):
+def build(fields: dict, initial: InitialWeights | None = None):
     """A model with new weights, from what ``describe`` said of another.
 
+    Args:
+        fields: what ``describe`` said.
+        initial: draws the weights.
+
     Raises:
-        ValueError: an unknown architecture, or a field that is unknown, missing or out of range.
+        ValueError: an unknown architecture, or a field that is unknown, missing or out of range;
+            and what ``initial`` refuses.
     """
     fields = dict(fields)
     # Checkpoints from before there were several architectures do not name theirs.
     name = fields.pop("arch", "transformer")
-    if name not in ARCHITECTURES:
+    if not isinstance(name, str) or name not in ARCHITECTURES:
         raise ValueError(
             f"its architecture is {name!r}; expected one of {', '.join(ARCHITECTURES)} "
             "(make the model yourself, and read its weights with load_weights)"
@@ -78,8 +86,13 @@ def build(fields: dict):
         value = fields.pop(field, default)
         if value is None:
             raise ValueError(f"the configuration is incomplete: {field} is missing")
-        if type(value) is not int:
+        if not is_whole(value):
             raise ValueError(f"{field} is {value!r}; expected a whole number")
         further[field] = value
     config_class, model_class = ARCHITECTURES[name]
-    return model_class(config_class.from_dict(fields), **further)
+    config = config_class.from_dict(fields)
+    sizes = [getattr(config, field) for field in _VOCABULARIES if hasattr(config, field)]
+    for field, value in further.items():
+        if field.endswith("_id") and not -1 <= value < max(sizes):
+            raise ValueError(f"{field} is {value}; expected −1 for none, or 0 … {max(sizes) - 1}")
+    return model_class(config, **further, initial=initial)

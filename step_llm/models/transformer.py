@@ -11,7 +11,8 @@ from step_llm.models.config import TransformerConfig
 from step_llm.nn.decoder import Decoder, DecoderLayer
 from step_llm.nn.embedding import Embedding, OutputProjection
 from step_llm.nn.encoder import Encoder, EncoderLayer
-from step_llm.nn.initial import XavierWeights
+from step_llm.nn.forms import device_form
+from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.masks import causal_mask, combine_masks, padding_mask, seen_mask
 from step_llm.nn.positions import LearnedPositions, SinusoidalPositions
 from step_llm.nn.rotary import rotary_tables, rotation_at
@@ -29,6 +30,7 @@ class Transformer(nn.Cell):
         seed: of the initial weights: Xavier-uniform matrices, embeddings normal with standard
             deviation D^(−1/2), biases 0, as in the paper's reference implementation.
         pad_id: the id that fills sentences up to their batch's length.
+        initial: draws the weights in place of the seed.
 
     Shapes: source (B, S) and target (B, T) integer ids, target starting with the
     beginning-of-sentence id; logits (B, T, V).
@@ -39,11 +41,17 @@ class Transformer(nn.Cell):
     Source: Vaswani et al. 2017, figure 1; initial values: github.com/tensorflow/tensor2tensor.
     """
 
-    def __init__(self, config: TransformerConfig, seed: int = 0, pad_id: int = 0):
+    def __init__(
+        self,
+        config: TransformerConfig,
+        seed: int = 0,
+        pad_id: int = 0,
+        initial: InitialWeights | None = None,
+    ):
         super().__init__()
         self.config = config
         self.pad_id = pad_id
-        initial = XavierWeights(seed)
+        initial = initial or XavierWeights(seed)
         self.output_weight = None  # tied: the target embedding's own
         if config.tied_embeddings == "none":
             self.output_weight = initial.table(
@@ -60,7 +68,7 @@ class Transformer(nn.Cell):
             )
         self.source_positions = _positions(config, initial)
         self.target_positions = _positions(config, initial)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
         self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_encoder_layers)])
         self.decoder = Decoder([DecoderLayer(**sizes) for _ in range(config.num_decoder_layers)])

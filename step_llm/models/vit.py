@@ -13,6 +13,7 @@ from mindspore import Parameter, nn, ops
 from step_llm.models.config import Config
 from step_llm.nn._checks import check_shape
 from step_llm.nn.encoder import Encoder, EncoderLayer
+from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, NormalWeights
 from step_llm.nn.linear import Linear
 from step_llm.nn.positions import LearnedPositions
@@ -137,7 +138,7 @@ class ViT(nn.Cell):
             config.image_size, config.patch_size, config.channels, config.d_model, initial
         )
         self.positions = LearnedPositions(config.num_patches + 1, config.d_model, initial)
-        self.dropout = nn.Dropout(p=config.dropout)
+        self.dropout = device_form(nn.Dropout)(p=config.dropout)
         sizes = {**config.layer_sizes, "initial": initial}
         self.encoder = Encoder([EncoderLayer(**sizes) for _ in range(config.num_layers)])
         self.classifier = Linear(config.d_model, config.num_classes, initial=initial)

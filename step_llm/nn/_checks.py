@@ -64,16 +64,6 @@ def check_mask_shape(mask, scores):
 
 
 @constexpr(check=False)
-def check_additive_shapes(query, key, value):
-    """Raise a ValueError unless batches agree and key and value have one length."""
-    if not (query[0] == key[0] == value[0] and key[1] == value[1]):
-        raise ValueError(
-            f"query {tuple(query)}, key {tuple(key)}, value {tuple(value)} do not fit together; "
-            "expected (B, T, query_size), (B, S, key_size), (B, S, Dv)"
-        )
-
-
-@constexpr(check=False)
 def check_boolean(dtype):
     """Raise a ValueError unless a mask's type is Boolean."""
     if dtype != mstype.bool_:

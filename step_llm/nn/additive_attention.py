@@ -5,14 +5,11 @@ Letters: B batch, T queries, S keys, Dv width of the values.
 
 from __future__ import annotations
 
+from mindspore import dtype as mstype
 from mindspore import nn, ops
+from mindspore.ops import constexpr
 
-from step_llm.nn._checks import (
-    check_additive_shapes,
-    check_last_axis,
-    check_mask,
-    check_rank,
-)
+from step_llm.nn._checks import check_last_axis, check_mask, check_rank
 from step_llm.nn.activations import tanh
 from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
@@ -66,16 +63,29 @@ class AdditiveAttention(nn.Cell):
         check_rank("value", value.shape, 3, "(B, S, Dv)")
         check_last_axis("query", query.shape, self.query_size, "(B, T, query_size)")
         check_last_axis("key", key.shape, self.key_size, "(B, S, key_size)")
-        check_additive_shapes(query.shape, key.shape, value.shape)
+        _check_shapes(query.shape, key.shape, value.shape)
         batch, targets, _ = query.shape
         sources = key.shape[1]
         left = self.query_projection(query).reshape((batch, targets, 1, self.hidden_size))
         right = self.key_projection(key).reshape((batch, 1, sources, self.hidden_size))
         scores = self.score(self.tanh(left + right)).reshape((batch, targets, sources))
-        if mask is None:
-            weights = ops.softmax(scores, -1)
-        else:
+        # In float32, whatever the type of the products: in float16 the lowest score is −∞.
+        weights = ops.cast(scores, mstype.float32)
+        if mask is not None:
             check_mask(mask, scores.shape)
-            weights = ops.softmax(ops.masked_fill(scores, ops.logical_not(mask), LOWEST), -1)
-            weights = weights * ops.cast(mask, weights.dtype)
+            weights = ops.masked_fill(weights, ops.logical_not(mask), LOWEST)
+        weights = ops.softmax(weights, -1)
+        if mask is not None:
+            weights = weights * ops.cast(mask, mstype.float32)  # 0 where a row is forbidden whole
+        weights = ops.cast(weights, value.dtype)
         return ops.BatchMatMul()(weights, value), weights
+
+
+@constexpr(check=False)
+def _check_shapes(query, key, value):
+    """Raise a ValueError unless batches agree and key and value have one length."""
+    if not (query[0] == key[0] == value[0] and key[1] == value[1]):
+        raise ValueError(
+            f"query {tuple(query)}, key {tuple(key)}, value {tuple(value)} do not fit together; "
+            "expected (B, T, query_size), (B, S, key_size), (B, S, Dv)"
+        )

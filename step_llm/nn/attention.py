@@ -10,12 +10,8 @@ import math
 from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
-from step_llm.nn._checks import (
-    check_attention_shapes,
-    check_last_axis,
-    check_mask,
-    check_rank,
-)
+from step_llm.nn._checks import check_attention_shapes, check_last_axis, check_mask, check_rank
+from step_llm.nn.cache import write
 from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.linear import Linear
@@ -168,6 +164,8 @@ class MultiHeadAttention(nn.Cell):
         self.attention = device_form(scaled_dot_product_attention)
         self.split_heads = device_form(split_heads)
         self.merge_heads = device_form(merge_heads)
+        self.write = device_form(write)
+        self.apply_rotary = device_form(apply_rotary)
 
     def construct(self, query, key, value, mask=None, rotation=None, need_weights=False):
         keys, values = self.project_key_value(key, value, rotation)
@@ -176,10 +174,12 @@ class MultiHeadAttention(nn.Cell):
             return output, weights
         return output
 
-    def project_key_value(self, key, value, rotation=None):
+    def project_key_value(self, key, value, rotation=None, cache=None, position=None):
         """Project and split into heads: two tensors (B, num_kv_heads, S, Dk); a cache holds these.
 
-        ``rotation`` is that of the keys' positions.
+        ``rotation`` is that of the keys' positions. With a cache, the keys and values of the
+        positions before (B, num_kv_heads, room, Dk), S is 1, and the cache comes back with those of
+        ``position``, (B,) or (1,), in it.
         """
         self._check("key", key)
         self._check("value", value)
@@ -188,7 +188,10 @@ class MultiHeadAttention(nn.Cell):
         if self.key_norm is not None:
             keys = self.key_norm(keys)
         if rotation is not None:
-            keys = apply_rotary(keys, rotation)
+            keys = self.apply_rotary(keys, rotation)
+        if cache is not None:
+            keys = self.write(cache[0], keys, position)
+            values = self.write(cache[1], values, position)
         return keys, values
 
     def attend(self, query, keys, values, mask=None, rotation=None):
@@ -201,7 +204,7 @@ class MultiHeadAttention(nn.Cell):
         if self.query_norm is not None:
             queries = self.query_norm(queries)
         if rotation is not None:
-            queries = apply_rotary(queries, rotation)
+            queries = self.apply_rotary(queries, rotation)
         groups = self.num_heads // self.num_kv_heads
         keys, values = repeat_heads(keys, groups), repeat_heads(values, groups)
         output, weights = self.attention(queries, keys, values, mask)

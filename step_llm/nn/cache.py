@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, mutable, ops
 
-__all__ = ["empty_cache", "reorder", "with_room", "write"]
+__all__ = ["empty_cache", "reorder", "take", "with_room", "write"]
 
 
 def empty_cache(layers: int, rows: int, num_heads: int, room: int, d_head: int) -> tuple:
@@ -45,11 +45,19 @@ def write(cached: Tensor, new: Tensor, position: Tensor) -> Tensor:
     return ops.where(places == position.reshape((-1, 1, 1, 1)), new, cached)
 
 
-def reorder(cache: tuple, parents: Tensor | None) -> tuple:
-    """The cache whose row r continues row parents[r], (B,); None leaves all rows in place."""
+def reorder(state: tuple, parents: Tensor | None, take) -> tuple:
+    """A cache, or another state, whose row r continues row parents[r], (B,).
+
+    Args:
+        state: a tuple of tensors (B, …) for each layer.
+        parents: None leaves all rows in place.
+        take: the function below, in the form of the device.
+    """
     if parents is None:
-        return cache
-    new_cache = ()
-    for keys, values in cache:
-        new_cache = (*new_cache, (ops.gather(keys, parents, 0), ops.gather(values, parents, 0)))
-    return new_cache
+        return state
+    return tuple([tuple([take(tensor, parents) for tensor in layer]) for layer in state])
+
+
+def take(x: Tensor, places: Tensor, axis: int = 0) -> Tensor:
+    """What stands at ``places`` (n,) of one axis of x: of x (B, …) and axis 0, (n, …)."""
+    return ops.gather(x, places, axis)

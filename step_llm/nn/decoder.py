@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from mindspore import nn
 
 from step_llm.nn.attention import MultiHeadAttention
-from step_llm.nn.cache import write
 from step_llm.nn.feed_forward import FeedForward
-from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.residual import Residual
 
@@ -54,21 +52,17 @@ class DecoderLayer(nn.Cell):
         self.self_residual = Residual(d_model, dropout, norm, norm_epsilon)
         self.cross_residual = Residual(d_model, dropout, norm, norm_epsilon)
         self.feed_forward_residual = Residual(d_model, dropout, norm, norm_epsilon)
-        self.write = device_form(write)
 
     def construct(
         self, x, memory, self_mask=None, memory_mask=None, rotation=None, cache=None, position=None
     ):
         h = self.self_residual.before(x)
-        keys, values = self.self_attention.project_key_value(h, h, rotation)
-        if cache is None:
-            memory = self.project_memory(memory)
-        else:
-            keys = self.write(cache[0], keys, position)
-            values = self.write(cache[1], values, position)
+        keys, values = self.self_attention.project_key_value(h, h, rotation, cache, position)
         h, self_weights = self.self_attention.attend(h, keys, values, self_mask, rotation)
         x = self.self_residual.after(x, h)
         h = self.cross_residual.before(x)
+        if cache is None:
+            memory = self.project_memory(memory)
         h, cross_weights = self.cross_attention.attend(h, memory[0], memory[1], memory_mask)
         x = self.cross_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))

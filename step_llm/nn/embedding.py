@@ -11,7 +11,13 @@ from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.linear import linear
 
-__all__ = ["Embedding", "OutputProjection"]
+__all__ = ["Embedding", "OutputProjection", "look_up"]
+
+
+def look_up(weight: Tensor, ids: Tensor) -> Tensor:
+    """The row of ``weight`` (V, D) for each id: ids (B, T) to (B, T, D)."""
+    # Not nn.Embedding: its sparse gradient would take Adam onto a deprecated slow path.
+    return ops.gather(weight, ids, 0)
 
 
 class Embedding(nn.Cell):
@@ -43,11 +49,11 @@ class Embedding(nn.Cell):
         self.vocab_size = vocab_size
         self.scale = math.sqrt(d_model) if is_scaled else 1.0
         self.weight = (initial or XavierWeights()).table(vocab_size, d_model)
+        self.look_up = device_form(look_up)
 
     def construct(self, ids):
         check_rank("ids", ids.shape, 2, "(B, T)")
-        # Not nn.Embedding: its sparse gradient would take Adam onto a deprecated slow path.
-        return ops.gather(self.weight, ids, 0) * self.scale
+        return self.look_up(self.weight, ids) * self.scale
 
 
 class OutputProjection(nn.Cell):

@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from mindspore import nn
 
 from step_llm.nn.attention import MultiHeadAttention
-from step_llm.nn.cache import write
 from step_llm.nn.feed_forward import FeedForward
-from step_llm.nn.forms import device_form
 from step_llm.nn.initial import InitialWeights, XavierWeights
 from step_llm.nn.residual import Residual
 
@@ -57,14 +55,10 @@ class EncoderLayer(nn.Cell):
         self.feed_forward = FeedForward(d_model, d_ff, activation, initial)
         self.attention_residual = Residual(d_model, dropout, norm, norm_epsilon)
         self.feed_forward_residual = Residual(d_model, dropout, norm, norm_epsilon)
-        self.write = device_form(write)
 
     def construct(self, x, mask=None, rotation=None, cache=None, position=None):
         h = self.attention_residual.before(x)
-        keys, values = self.self_attention.project_key_value(h, h, rotation)
-        if cache is not None:
-            keys = self.write(cache[0], keys, position)
-            values = self.write(cache[1], values, position)
+        keys, values = self.self_attention.project_key_value(h, h, rotation, cache, position)
         h, weights = self.self_attention.attend(h, keys, values, mask, rotation)
         x = self.attention_residual.after(x, h)
         h = self.feed_forward(self.feed_forward_residual.before(x))

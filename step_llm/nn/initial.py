@@ -107,8 +107,15 @@ class ZeroWeights(InitialWeights):
     def __init__(self):
         super().__init__(seed=0)
 
+    def zeros(self, *shape: int, name: str) -> Parameter:
+        """What all of them are."""
+        return constant(0.0, *shape, name=name)
+
     def matrix(self, outputs, inputs, name="weight"):
-        return constant(0.0, outputs, inputs, name=name)
+        return self.zeros(outputs, inputs, name=name)
+
+    def vector(self, size, name="bias"):
+        return self.zeros(size, name=name)
 
     def table(self, rows, width, name="weight"):
-        return constant(0.0, rows, width, name=name)
+        return self.zeros(rows, width, name=name)

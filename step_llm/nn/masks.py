@@ -54,11 +54,8 @@ def causal_mask(length: int, window: int = 0) -> Tensor:
     (sliding window).
     """
     position = ops.arange(length)
-    keys, queries = position.reshape((1, length)), position.reshape((length, 1))
-    mask = keys <= queries
-    if window:
-        mask = ops.logical_and(mask, keys > queries - window)
-    return mask.reshape((1, 1, length, length))
+    queries, keys = position.reshape((1, 1, length, 1)), position.reshape((1, 1, 1, length))
+    return _within(queries, keys, window)
 
 
 def seen_mask(position: Tensor, room: int, window: int = 0) -> Tensor:
@@ -75,10 +72,14 @@ def seen_mask(position: Tensor, room: int, window: int = 0) -> Tensor:
         (B, 1, 1, room) Boolean mask.
     """
     places = ops.arange(room).reshape((1, 1, 1, room))
-    position = position.reshape((-1, 1, 1, 1))
-    mask = places <= position
+    return _within(position.reshape((-1, 1, 1, 1)), places, window)
+
+
+def _within(queries, keys, window):
+    """Whether a key's position is a query's own or before it, and in the window."""
+    mask = keys <= queries
     if window:
-        mask = ops.logical_and(mask, places > position - window)
+        mask = ops.logical_and(mask, keys > queries - window)
     return mask
 
 

@@ -46,7 +46,18 @@ def sinusoidal_encoding(length: int, d_model: int, is_interleaved: bool = True) 
     return Tensor(table.astype(np.float32))
 
 
-class SinusoidalPositions(nn.Cell):
+class _AddedPositions(nn.Cell):
+    """Adds row t of ``table`` to every vector at place t; or to the only one its position's row."""
+
+    def construct(self, x, position=None, room=None):
+        check_rank("x", x.shape, 3, "(B, T, d_model)")
+        check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
+        if position is None:
+            return x + self.table(x.shape[1])
+        return x + ops.gather(self.table(room), position, 0).reshape((-1, 1, self.d_model))
+
+
+class SinusoidalPositions(_AddedPositions):
     """Add the sinusoidal encoding to embeddings (B, T, D). The table grows to any length asked.
 
     Args:
@@ -65,17 +76,12 @@ class SinusoidalPositions(nn.Cell):
         self.d_model = d_model
         self.is_interleaved = is_interleaved
 
-    def construct(self, x, position=None, room=None):
-        check_rank("x", x.shape, 3, "(B, T, d_model)")
-        check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
-        return _with_rows(x, self.table(x.shape[1] if position is None else room), position)
-
     def table(self, length):
         """The first ``length`` vectors, (length, D)."""
         return sinusoidal_encoding(length, self.d_model, self.is_interleaved)
 
 
-class LearnedPositions(nn.Cell):
+class LearnedPositions(_AddedPositions):
     """Add one trained vector a position to embeddings (B, T, D).
 
     Args:
@@ -97,22 +103,10 @@ class LearnedPositions(nn.Cell):
         self.d_model = d_model
         self.weight = (initial or XavierWeights()).table(max_length, d_model)
 
-    def construct(self, x, position=None, room=None):
-        check_rank("x", x.shape, 3, "(B, T, d_model)")
-        check_last_axis("x", x.shape, self.d_model, "(B, T, d_model)")
-        return _with_rows(x, self.table(x.shape[1] if position is None else room), position)
-
     def table(self, length):
         """The first ``length`` vectors, (length, D)."""
         _check_length(length, self.max_length)
         return self.weight[:length]
-
-
-def _with_rows(x, table, position):
-    """Add row t of a table to every vector at place t; or to the only one its position's row."""
-    if position is None:
-        return x + table
-    return x + ops.gather(table, position, 0).reshape((-1, 1, x.shape[2]))
 
 
 @constexpr(check=False)

@@ -17,7 +17,7 @@ from step_llm.nn.linear import linear
 __all__ = ["RECURRENT_CELLS", "Recurrent", "gru", "lstm", "rnn"]
 
 
-def rnn(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, tanh):
+def rnn(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, linear, split, tanh):
     r"""The plain recurrent layer.
 
     Formula: h_t = tanh(W x_t + b + U h_{t−1} + d).
@@ -27,7 +27,7 @@ def rnn(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, ta
         state: (h,), the state before the first vector.
         input_weight, input_bias: W (H, inputs) and b (H,).
         state_weight, state_bias: U (H, H) and d (H,).
-        tanh: the function, in the form of the device.
+        linear, split, tanh: ``linear``, ``ops.split`` and ``tanh`` in the forms of the device.
 
     Returns:
         h_t for all t (B, T, H), and the last state.
@@ -36,13 +36,13 @@ def rnn(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, ta
     """
     (h,) = state
     outputs = []
-    for of_input in ops.unbind(linear(x, input_weight, input_bias), 1):  # each (B, H)
-        h = tanh(of_input + linear(h, state_weight, state_bias))
-        outputs.append(h)
-    return ops.stack(outputs, 1), (h,)
+    for of_input in split(linear(x, input_weight, input_bias), 1, 1):  # each (B, 1, H)
+        h = tanh(of_input.squeeze(1) + linear(h, state_weight, state_bias))  # (B, H)
+        outputs.append(h.expand_dims(1))
+    return ops.concat(outputs, 1), (h,)
 
 
-def lstm(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, tanh):
+def lstm(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, linear, split, tanh):
     r"""Long short-term memory (长短期记忆): gates say what a memory c keeps, takes and shows.
 
     Formula, with (i, f, g, o) the quarters of W x_t + b + U h_{t−1} + d:
@@ -53,7 +53,7 @@ def lstm(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, t
         state: (h, c), the state before the first vector.
         input_weight, input_bias: W (4H, inputs) and b (4H,).
         state_weight, state_bias: U (4H, H) and d (4H,).
-        tanh: as in ``rnn``.
+        linear, split, tanh: as in ``rnn``.
 
     Returns:
         h_t for all t (B, T, H), and the last state.
@@ -63,15 +63,16 @@ def lstm(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, t
     """
     h, c = state
     outputs = []
-    for of_input in ops.unbind(linear(x, input_weight, input_bias), 1):  # each (B, 4H)
-        i, f, g, o = ops.chunk(of_input + linear(h, state_weight, state_bias), 4, -1)
+    for of_input in split(linear(x, input_weight, input_bias), 1, 1):  # each (B, 1, 4H)
+        gates = of_input.squeeze(1) + linear(h, state_weight, state_bias)
+        i, f, g, o = split(gates, h.shape[-1], -1)  # each (B, H)
         c = ops.sigmoid(f) * c + ops.sigmoid(i) * tanh(g)
         h = ops.sigmoid(o) * tanh(c)
-        outputs.append(h)
-    return ops.stack(outputs, 1), (h, c)
+        outputs.append(h.expand_dims(1))
+    return ops.concat(outputs, 1), (h, c)
 
 
-def gru(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, tanh):
+def gru(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, linear, split, tanh):
     r"""The gated recurrent unit (门控循环单元): one gate z mixes the old state and a new one.
 
     Formula, with (r, z, n) the thirds of W x_t + b, and (r', z', n') those of U h_{t−1} + d:
@@ -82,7 +83,7 @@ def gru(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, ta
         state: (h,), the state before the first vector.
         input_weight, input_bias: W (3H, inputs) and b (3H,).
         state_weight, state_bias: U (3H, H) and d (3H,).
-        tanh: as in ``rnn``.
+        linear, split, tanh: as in ``rnn``.
 
     Returns:
         h_t for all t (B, T, H), and the last state.
@@ -92,14 +93,15 @@ def gru(x: Tensor, state, input_weight, state_weight, input_bias, state_bias, ta
     """
     (h,) = state
     outputs = []
-    for of_input in ops.unbind(linear(x, input_weight, input_bias), 1):  # each (B, 3H)
-        reset, update, new = ops.chunk(of_input, 3, -1)
-        reset_state, update_state, new_state = ops.chunk(linear(h, state_weight, state_bias), 3, -1)
+    for of_input in split(linear(x, input_weight, input_bias), 1, 1):  # each (B, 1, 3H)
+        reset, update, new = split(of_input.squeeze(1), h.shape[-1], -1)  # each (B, H)
+        of_state = linear(h, state_weight, state_bias)
+        reset_state, update_state, new_state = split(of_state, h.shape[-1], -1)
         new = tanh(new + ops.sigmoid(reset + reset_state) * new_state)
         update = ops.sigmoid(update + update_state)
         h = update * h + (1.0 - update) * new
-        outputs.append(h)
-    return ops.stack(outputs, 1), (h,)
+        outputs.append(h.expand_dims(1))
+    return ops.concat(outputs, 1), (h,)
 
 
 # name: (function, gates, tensors in a state)
@@ -131,6 +133,8 @@ class Recurrent(nn.Cell):
         self.bias_ih_l0 = initial.vector(gates * size, name="bias_ih_l0")
         self.bias_hh_l0 = initial.vector(gates * size, name="bias_hh_l0")
         self.function = device_form(function)
+        self.linear = device_form(linear)
+        self.split = device_form(ops.split)
         self.tanh = device_form(tanh)
 
     def construct(self, x, state=None):
@@ -139,5 +143,5 @@ class Recurrent(nn.Cell):
             state = (ops.zeros((x.shape[0], self.size), x.dtype),) * self.state_tensors
         return self.function(
             x, state, self.weight_ih_l0, self.weight_hh_l0, self.bias_ih_l0, self.bias_hh_l0,
-            self.tanh,
+            self.linear, self.split, self.tanh,
         )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mindspore import nn
 
+from step_llm.nn.forms import device_form
 from step_llm.nn.layer_norm import LayerNorm
 
 __all__ = ["NORMS", "Residual"]
@@ -37,7 +38,7 @@ class Residual(nn.Cell):
             raise ValueError(f"norm is {norm!r}; expected {' or '.join(NORMS)}")
         self.is_pre = norm == "pre"
         self.norm = LayerNorm(d_model, epsilon)
-        self.dropout = nn.Dropout(p=dropout)
+        self.dropout = device_form(nn.Dropout)(p=dropout)
 
     def construct(self, x, output):
         return self.after(x, output)

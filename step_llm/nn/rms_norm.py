@@ -6,6 +6,7 @@ from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from step_llm.nn._checks import check_last_axis
+from step_llm.nn.forms import device_form
 from step_llm.nn.initial import constant
 
 __all__ = ["RMSNorm", "rms_norm"]
@@ -51,8 +52,9 @@ class RMSNorm(nn.Cell):
         self.d_model = d_model
         self.epsilon = epsilon
         self.gamma = constant(1.0, d_model, name="gamma")
+        self.rms_norm = device_form(rms_norm)
 
     def construct(self, x):
         check_last_axis("x", x.shape, self.d_model, "(…, d_model)")
         exact = ops.cast(x, mstype.float32)
-        return ops.cast(rms_norm(exact, self.gamma, self.epsilon), x.dtype)
+        return ops.cast(self.rms_norm(exact, self.gamma, self.epsilon), x.dtype)

@@ -8,24 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import subprocess
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "DEVICES",
+    "EARLY_CHIPS",
     "DeviceChoice",
     "DeviceError",
+    "chip",
     "choose_device",
     "current_device",
     "present_devices",
     "quiet",
+    "software",
     "take_interrupts_back",
     "use_device",
 ]
 
 DEVICES = ("Ascend", "GPU", "CPU")  # the order in which they are preferred
+# A 910A, a 310 and a 310P, as ``chip`` names them: without bfloat16, flash attention and infinite
+# numbers; a product takes float16 there, whatever it is given.
+EARLY_CHIPS = ("ascend910", "ascend310", "ascend310p")
 _VARIABLE = "STEP_LLM_DEVICE"
 
 
@@ -136,6 +145,45 @@ def current_device() -> str:
     return ms.get_context("device_target")
 
 
+def chip() -> str:
+    """The kind of NPU that MindSpore computes on, such as "ascend910b" (a 910B) or "ascend910" (a
+    910A); empty on other devices."""
+    if current_device() != "Ascend":
+        return ""
+    from mindspore._c_expression import MSContext
+
+    return MSContext.get_instance().get_ascend_soc_version()
+
+
+def software(name: str) -> str:
+    """What is known of a device and its software, for a report: how many there are, of what kind,
+    the version of CANN or of the driver. Empty on a CPU."""
+    if name == "CPU":
+        return ""
+    known = [f"{_count(name)} × {chip() or name}"]
+    if name == "Ascend":
+        known.append(f"CANN {_cann_version() or 'of an unknown version'}")
+        return ", ".join(known)
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        known += sorted(set(done.stdout.split("\n")) - {""})
+    except (OSError, subprocess.SubprocessError):
+        known.append("nvidia-smi says nothing")
+    return ", ".join(known)
+
+
+def _cann_version():
+    """As the installation of CANN notes it."""
+    home = Path(os.environ.get("ASCEND_HOME_PATH", "/usr/local/Ascend/ascend-toolkit/latest"))
+    try:
+        text = (home / "compiler" / "version.info").read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return ""
+    found = re.search(r"^Version=(\S+)", text, re.MULTILINE)
+    return found.group(1)[:40] if found else ""
+
+
 def _count(name: str) -> int:
     """How many devices of one kind there are: the only question asked of the hardware."""
     import mindspore as ms
@@ -162,6 +210,10 @@ def _start(name: str) -> None:
     except RuntimeError:  # this process has computed already: well, if it was on this device
         if before != name:
             raise
+    if name == "Ascend":
+        # Kernel by kernel, which is the rule on a 910B. On a 910A a Cell in graph mode would go to
+        # GraphEngine's backend (deprecated since 2.9), whatever its ``ms.jit`` says.
+        ms.set_context(jit_level="O0")
     if name == "CPU" and hasattr(ms.runtime, "launch_blocking"):
         # An operator outside of a compiled function runs in the thread that asks for it, and an
         # error is raised in the line that made it. To hand small operators to another thread costs
@@ -204,6 +256,9 @@ def take_interrupts_back() -> None:
 
 def _cause(name: str) -> str:
     """What MindSpore noted about a plugin that it could not load; empty if nothing."""
+    if name == "GPU" and not Path(os.environ.get("CUDA_HOME", ""), "bin", "nvcc").is_file():
+        # Without it MindSpore 2.10 does not look at its plugin, and notes nothing.
+        return "CUDA_HOME names no CUDA 11 with its bin/nvcc"
     try:
         from mindspore._c_expression import MSContext
 

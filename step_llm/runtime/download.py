@@ -1,7 +1,7 @@
-"""Downloading one file with GNU wget: resumed, bounded in size and in time, and never half a file.
+"""Downloading one file: resumed, bounded in size and in time, and never half a file.
 
-wget is on the platforms where this course is taken, and is set up there for their proxies; so no
-library of Python's is asked.
+GNU wget does it where it is installed: it is on the platforms where this course is taken, and is
+set up there for their proxies. Elsewhere Python does (``transfer``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-__all__ = ["DownloadError", "Downloader", "host_of", "is_address"]
+from step_llm.runtime.transfer import TransferError, peer_of, transfer
+
+__all__ = ["DownloadError", "Downloader", "has_wget", "host_of", "is_address"]
 
 _SLOWEST = 1024  # bytes per second; below it a server counts as silent
 # wget's own words, untranslated (LC_ALL=C), and what they mean; the first that is found counts.
@@ -29,6 +31,13 @@ _CAUSES = (
     ("No space left", "sent more than the disk has room for"),
 )
 _AGAIN = (408, 429, 500, 502, 503, 504)
+# What Python's transfer tells, as far as wget tells the same.
+_LATE = _CAUSES[0][1]
+_KINDS = {
+    "unresolved": _CAUSES[1][1],
+    "refused": _CAUSES[2][1],
+    **dict.fromkeys(("unreachable", "silent", "slow"), _LATE),
+}
 
 
 class DownloadError(ValueError):
@@ -49,6 +58,11 @@ class DownloadError(ValueError):
 def is_address(place: str) -> bool:
     """Whether this is an address (http, https), and no folder."""
     return place.startswith(("http://", "https://"))
+
+
+def has_wget() -> bool:
+    """Whether there is a wget to download with."""
+    return shutil.which("wget") is not None
 
 
 def host_of(address: str) -> str:
@@ -90,10 +104,8 @@ class Downloader:
                 heard whose certificate cannot be verified.
 
         Raises:
-            DownloadError: no wget, or the file did not come.
+            DownloadError: the file did not come.
         """
-        if shutil.which("wget") is None:
-            raise DownloadError("GNU wget is not installed, and downloading needs it; install it")
         part.parent.mkdir(parents=True, exist_ok=True)
         for left in reversed(range(self.tries)):
             try:
@@ -105,13 +117,15 @@ class Downloader:
                 time.sleep(min(1.0, self.timeout))
 
     def _try(self, address, part, most, is_proven, options=()):
+        if not has_wget():
+            return self._try_by_python(address, part, most, is_proven)
         log = part.with_name(f"{part.name}.log")
         try:
             status = self._run(address, part, most, log, options)
             said = re.sub(r"[^\n -~]", "", log.read_text(encoding="utf-8", errors="replace"))
         finally:
             log.unlink(missing_ok=True)
-        size = part.stat().st_size if part.is_file() else 0
+        size = _size(part)
         if most is not None and size > most:
             part.unlink()
             raise DownloadError(f"{host_of(address)} sends more than the {most} bytes expected")
@@ -123,10 +137,53 @@ class Downloader:
             raise self._reason(address, status, said, size)
         return None
 
+    def _try_by_python(self, address, part, most, is_proven):
+        try:
+            transfer(address, part, most, self.timeout)
+        except TransferError as error:
+            if error.kind == "certificate":
+                self._allow_no_certificate(address, is_proven)
+                error = self._transfer_unverified(address, part, most)
+            if error is not None:
+                raise self._told(error, address, part, most) from error
+        except OSError as error:
+            raise DownloadError(f"{part} cannot be written: {error.strerror or error}") from error
+
+    def _transfer_unverified(self, address, part, most):
+        try:
+            return transfer(address, part, most, self.timeout, is_verified=False)
+        except TransferError as error:
+            return error
+
+    def _told(self, error, address, part, most):
+        """Python's error in the words of wget's."""
+        host, size = host_of(address), _size(part)
+        if error.kind == "endless":
+            part.unlink(missing_ok=True)
+            return DownloadError(f"{host} sends more than the {most} bytes expected")
+        if not size:
+            part.unlink(missing_ok=True)
+        if error.kind == "http":
+            words = f"{host} answered HTTP {error.status} {error.detail}".strip()
+            return DownloadError(words, error.status, error.status in _AGAIN)
+        if error.kind in _KINDS:
+            words = _KINDS[error.kind].format(timeout=self.timeout)
+            return DownloadError(f"{peer_of(address)} {words}", 0, words.startswith("did not"))
+        if error.kind == "cut":
+            return DownloadError(f"the download from {host} was cut off at {size} bytes", 0, True)
+        if error.kind in ("certificate", "insecure"):
+            return DownloadError(f"no secure connection to {host}")
+        return DownloadError(f"the download from {host} failed: {error.detail}")
+
     def _without_certificate(self, address, part, most, is_proven, options):
-        host = host_of(address)
         if options:
-            raise DownloadError(f"no secure connection to {host}")
+            raise DownloadError(f"no secure connection to {host_of(address)}")
+        self._allow_no_certificate(address, is_proven)
+        return self._try(address, part, most, is_proven, ("--no-check-certificate",))
+
+    def _allow_no_certificate(self, address, is_proven):
+        """Only where a hash decides; else it is refused."""
+        host = host_of(address)
         if not is_proven:
             raise DownloadError(
                 f"the certificate of {host} could not be verified, and no hash would show that "
@@ -134,7 +191,6 @@ class Downloader:
                 "(ca-certificates), or name another place with --mirror"
             )
         self.say(f"no valid certificate on the way to {host}; the hash of the file decides")
-        return self._try(address, part, most, is_proven, ("--no-check-certificate",))
 
     def _run(self, address, part, most, log, options):
         """One run of wget, watched: its own timeout does not see a server that sends a byte now and
@@ -180,7 +236,8 @@ class Downloader:
         for mark, words in _CAUSES:
             if mark in said:
                 again = mark == "timed out"
-                return DownloadError(f"{host} {words.format(timeout=self.timeout)}", 0, again)
+                by = host if mark == "No space left" else peer_of(address)
+                return DownloadError(f"{by} {words.format(timeout=self.timeout)}", 0, again)
         if status == 4:
             return DownloadError(f"the download from {host} was cut off at {size} bytes", 0, True)
         last = (said.strip().splitlines() or ["it said nothing"])[-1][:200]

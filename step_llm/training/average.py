@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from step_llm.models.weights import CheckpointError, match_tensors, read_tensors
+from step_llm.models.weights import CheckpointError, read_weights
 
 __all__ = ["average_weights"]
 
@@ -27,13 +27,8 @@ def average_weights(folders: Sequence[Path], like: dict) -> tuple[dict, list[Che
     """
     sums, count, left_out = {}, 0, []
     for folder in folders:
-        path = folder / "model.safetensors"
         try:
-            weights = read_tensors(path)
-            match_tensors(path, weights, like)
-            for name, value in weights.items():
-                if not np.isfinite(value).all():
-                    raise CheckpointError(f"{path}: {name} has values that are not finite")
+            weights = read_weights(folder / "model.safetensors", like)
         except CheckpointError as error:
             left_out.append(error)
             continue

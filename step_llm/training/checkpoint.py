@@ -21,17 +21,19 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from step_llm.data.vocabulary import Tokenizer, TokenizerPair
+from step_llm.models.fields import check_fields, is_number, is_whole
 from step_llm.models.registry import build, describe
 from step_llm.models.weights import (
     CheckpointError,
-    flush,
-    match_tensors,
+    StoredWeights,
+    check_finite,
     read_json,
-    read_tensors,
+    read_weights,
     weights_of,
     write_json,
 )
-from step_llm.training.config import TrainingConfig
+from step_llm.runtime.files import new_folder
+from step_llm.training.config import MOST, TrainingConfig
 from step_llm.training.run_folder import find_checkpoint
 
 __all__ = [
@@ -42,6 +44,8 @@ __all__ = [
     "save_checkpoint",
     "training_state",
 ]
+
+_WEIGHTS, _OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 
 
 def save_checkpoint(
@@ -71,32 +75,29 @@ def save_checkpoint(
     """
     folder = Path(folder)
     weights = weights_of(model) if weights is None else weights
-    for name, value in weights.items():
-        if not np.isfinite(value).all():
-            raise CheckpointError(f"{name} has values that are not finite; {folder} is not written")
+    check_finite(f"{folder} is not written", weights)
     if os.path.lexists(folder):
         raise CheckpointError(f"{folder} is there already; remove it, or save under another name")
     if isinstance(tokenizers, Tokenizer):
         tokenizers = TokenizerPair(tokenizers, tokenizers)
     config = describe(model)
-    partial = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file(weights, str(partial / "model.safetensors"))
-        if tokenizers is None:
-            config["tokenizer"] = None  # so that ``load_model`` does not miss it
-        else:
-            tokenizers.save(partial)
-        write_json(partial / "config.json", config)
-        if optimizer is not None:
-            save_file(_optimizer_state(model, optimizer), str(partial / "optimizer.safetensors"))
-        write_json(partial / "state.json", state or {})
-        for path in partial.iterdir():
-            flush(path)
-        partial.rename(folder)
+        with new_folder(folder) as partial:
+            save_file(weights, str(partial / _WEIGHTS))
+            if tokenizers is None:
+                config["tokenizer"] = None  # so that ``load_model`` does not miss it
+            else:
+                tokenizers.save(partial)
+            write_json(partial / "config.json", config)
+            if optimizer is not None:
+                own = _own_parameters(model, optimizer)
+                moments = {name: parameter.asnumpy() for name, parameter in own.items()}
+                save_file(moments, str(partial / _OPTIMIZER))
+            write_json(partial / "state.json", state or {})
+            for path in partial.iterdir():
+                # What safetensors writes is readable for its owner alone.
+                shutil.copymode(partial / "config.json", path)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(
             f"cannot write the checkpoint {folder}: {error}; earlier checkpoints are untouched"
         ) from error
@@ -117,9 +118,12 @@ def load_model(folder: str | Path) -> tuple[nn.Cell, TokenizerPair | None]:
     try:
         fields = read_json(folder / "config.json")
         has_tokenizer = fields.pop("tokenizer", True) is not None
-        model = build(fields)
+        # What is drawn for new weights would be overwritten at once.
+        model = build(fields, StoredWeights(folder / _WEIGHTS))
         tokenizers = TokenizerPair.load(folder) if has_tokenizer else None
-    except (OSError, ValueError, TypeError) as error:
+    except CheckpointError:
+        raise  # it names the file
+    except (OSError, ValueError, TypeError, ArithmeticError) as error:
         raise CheckpointError(f"cannot read the checkpoint {folder}: {error}") from error
     if tokenizers is not None:
         _check_vocabulary(folder, model.config, tokenizers)
@@ -148,24 +152,20 @@ def _check_vocabulary(folder, config, tokenizers):
 def load_weights(folder: str | Path, model, optimizer=None) -> None:
     """Read a checkpoint's weights, and the optimizer's state, into objects that exist.
 
+    They keep their type of number: weights that were saved in half precision are read as float32.
+
     Raises:
         CheckpointError: a file that is missing, damaged or truncated, or tensors that are missing,
             unexpected, of another shape or not finite, each named. Then nothing has been changed.
     """
-    folder = Path(folder)
-    found = read_tensors(folder / "model.safetensors")
-    wanted = dict(model.parameters_and_names())
-    pairs = _match(folder / "model.safetensors", found, wanted)
-    for name, value in found.items():
-        if not np.isfinite(value).all():
-            raise CheckpointError(
-                f"{folder / 'model.safetensors'}: {name} has values that are not finite"
-            )
+    files = {_WEIGHTS: dict(model.parameters_and_names())}
     if optimizer is not None:
-        found = read_tensors(folder / "optimizer.safetensors")
-        pairs += _match(folder / "optimizer.safetensors", found, _own_parameters(model, optimizer))
-    for parameter, value in pairs:
-        parameter.set_data(Tensor(value))
+        files[_OPTIMIZER] = _own_parameters(model, optimizer)
+    # All is read before anything is changed.
+    found = [(own, read_weights(Path(folder) / name, own)) for name, own in files.items()]
+    for parameters, values in found:
+        for name, value in values.items():
+            parameters[name].set_data(Tensor(value, parameters[name].dtype))
 
 
 def read_state(folder: str | Path, *needed: str) -> dict:
@@ -188,17 +188,18 @@ def read_state(folder: str | Path, *needed: str) -> dict:
         missing = [name for name in needed if name not in state]
         if missing:
             raise ValueError(f"{', '.join(missing)} is missing")
-        for name in ("training", "config", "notes"):
-            if not isinstance(state.get(name, {}), dict):
-                raise ValueError(f"{name} is {state[name]!r}; expected an object")
+        check_fields(state, _STATE)
         if "config" in state:
             TrainingConfig.from_dict(state["config"])
         if "training" in state:
-            _check_fields("training", state["training"], _TRAINING)
+            check_fields(state["training"], _TRAINING, "training", needed=_PROGRESS)
             for number, entry in enumerate(state["training"]["history"]):
-                _check_fields(f"training.history[{number}]", entry, _EPOCH)
-                if not any(n.startswith("validation_") for n in set(entry) - set(_EPOCH)):
-                    raise ValueError(f"training.history[{number}] has no measure of validation")
+                what = f"training.history[{number}]"
+                check_fields(entry, _EPOCH, what, needed=_EPOCH)
+                measures = [n for n in entry if n.startswith("validation_") and n not in _EPOCH]
+                if not measures:
+                    raise ValueError(f"{what} has no measure of validation")
+                check_fields(entry, dict.fromkeys(measures, _NUMBER), what)
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"cannot read the checkpoint {folder}: state.json: {error}"
@@ -217,82 +218,67 @@ def training_state(run: str, progress: dict, config: TrainingConfig, notes: dict
     }
 
 
-def read_training(folder: str | Path, measure: str, precision: str) -> dict:
+def read_training(folder: str | Path, measure: str, precision: str, batches: int) -> dict:
     """Where a training stood that one of this kind can go on from.
 
     Args:
         folder: the checkpoint.
         measure: the field that every epoch must have.
         precision: in which it will go on.
+        batches: how many an epoch has.
 
     Raises:
-        CheckpointError: as ``read_state``; or the run had another measure, or a loss scale for
-            which there is no use.
+        CheckpointError: as ``read_state``; or the run had another measure, a loss scale for which
+            there is no use, or more batches in an epoch.
     """
     state = read_state(folder, "training")["training"]
+    problem = None
     if any(measure not in entry for entry in state["history"]):
-        raise CheckpointError(f"{folder}: an epoch has no {measure} in state.json")
-    if "loss_scale" in state and precision == "float32":
-        raise CheckpointError(
-            f"{folder}: loss_scale in state.json is of a run in half precision, but precision is "
-            "float32; go on in the run's own precision"
+        problem = f"an epoch has no {measure} in state.json"
+    elif "loss_scale" in state and precision == "float32":
+        problem = (
+            "loss_scale in state.json is of a run in half precision, but precision is float32; go "
+            "on in the run's own precision"
         )
+    elif state["batch"] > batches:
+        problem = (
+            f"batch in state.json is {state['batch']}, but an epoch has {batches}; expected the "
+            "text that the run was begun with"
+        )
+    if problem:
+        raise CheckpointError(f"{folder}: {problem}")
     return state
 
 
 def _is_count(value):
-    return type(value) is int and value >= 0
-
-
-def _is_number(value):
-    return type(value) in (int, float) and value == value
+    return is_whole(value) and 0 <= value <= MOST
 
 
 def _is_scale(value):
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and _is_number(value[0])
-        and 0 < value[0] < np.inf
-        and _is_count(value[1])
-    )
+    is_pair = isinstance(value, list) and len(value) == 2
+    return is_pair and is_number(value[0]) and 0 < value[0] < np.inf and _is_count(value[1])
 
 
-# What the fields of a training's state must be. Of "optional" ones older versions know nothing.
-_COUNT, _NUMBER = (_is_count, "a whole number"), (_is_number, "a number")
+# What the fields of a state must be; of those that are not needed older versions know nothing.
+_COUNT = (_is_count, f"a whole number from 0 to {MOST:,}")
+_NUMBER = (is_number, "a number")
+_STATE = dict.fromkeys(
+    ("training", "config", "notes"), (lambda value: isinstance(value, dict), "an object")
+)
+_PROGRESS = ("step", "epoch", "batch", "seconds", "history")
 _TRAINING = {
-    "step": _COUNT, "epoch": _COUNT, "batch": _COUNT, "seconds": _NUMBER,
-    "history": (lambda value: isinstance(value, list), "a list"),
-    "optional skipped": _COUNT,
-    "optional loss_scale": (_is_scale, "a scale and a whole number"),
-}  # fmt: skip
-_EPOCH = {
-    "epoch": _COUNT, "step": _COUNT, "train_loss": _NUMBER, "validation_loss": _NUMBER,
+    **dict.fromkeys(("step", "epoch", "batch", "skipped"), _COUNT),
     "seconds": _NUMBER,
-}  # fmt: skip
-
-
-def _check_fields(what, values, fields):
-    if not isinstance(values, dict):
-        raise ValueError(f"{what} is {values!r}; expected an object")
-    for name, (is_right, expected) in fields.items():
-        is_optional, name = name.startswith("optional "), name.removeprefix("optional ")
-        if name in values and not is_right(values[name]):
-            raise ValueError(f"{what}.{name} is {values[name]!r}; expected {expected}")
-        if name not in values and not is_optional:
-            raise ValueError(f"{what}.{name} is missing")
+    "history": (lambda value: isinstance(value, list), "a list"),
+    "loss_scale": (_is_scale, "a scale and a whole number"),
+}
+_EPOCH = {
+    **dict.fromkeys(("epoch", "step"), _COUNT),
+    **dict.fromkeys(("train_loss", "validation_loss", "seconds"), _NUMBER),
+}
 
 
 def _own_parameters(model, optimizer):
     """The optimizer's own tensors (moments, step) by name, without the model's weights."""
     weights = {id(parameter) for parameter in model.get_parameters()}
     return {p.name: p for p in optimizer.get_parameters() if id(p) not in weights}
-
-
-def _optimizer_state(model, optimizer):
-    return {name: p.asnumpy() for name, p in _own_parameters(model, optimizer).items()}
-
-
-def _match(path, found, wanted):
-    match_tensors(path, found, wanted)
-    return [(wanted[name], value) for name, value in found.items()]

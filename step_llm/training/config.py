@@ -6,15 +6,47 @@ import math
 from dataclasses import dataclass, fields
 
 from step_llm.data.batches import BUCKETS
+from step_llm.models.fields import check_fields, is_number, is_whole
 from step_llm.training.precision import PRECISIONS
 
-__all__ = ["TrainingConfig"]
+__all__ = ["MOST", "TrainingConfig"]
 
-# The whole numbers, and the least that each may be.
-_LEAST = {
-    "epochs": 1, "batch_tokens": 1, "warmup_steps": 1, "average": 1, "save_every": 1,
-    "accumulate": 1, "patience": 0, "seed": 0,
-}  # fmt: skip
+MOST = 10**9  # of anything that is counted; MindSpore's seeds go to four times as many
+_MOST_POSITIONS = 10**7  # of a batch; far beyond any memory
+
+# Types first, then ranges: what is of another type cannot be compared.
+_WHOLE = (
+    "epochs", "batch_tokens", "warmup_steps", "patience", "average", "save_every", "accumulate",
+    "seed",
+)  # fmt: skip
+_NUMBERS = ("peak_learning_rate", "label_smoothing", "r_drop", "clip_norm")
+_TYPES = {
+    **dict.fromkeys(_WHOLE, (is_whole, "a whole number")),
+    **dict.fromkeys(_NUMBERS, (is_number, "a number")),
+}
+
+
+def _from(least, most=MOST):
+    return (lambda value: least <= value <= most), f"at least {least} and at most {most:,}"
+
+
+def _are_lengths(value):
+    is_some = isinstance(value, (tuple, list)) and len(value) > 0
+    return is_some and all(is_whole(one) and 1 <= one <= _MOST_POSITIONS for one in value)
+
+
+_RANGES = {
+    **dict.fromkeys(_WHOLE, _from(1)),
+    **dict.fromkeys(("patience", "seed"), _from(0)),
+    "batch_tokens": _from(1, _MOST_POSITIONS),
+    "buckets": (_are_lengths, f"lengths, whole numbers from 1 to {_MOST_POSITIONS:,}"),
+    **dict.fromkeys(
+        ("peak_learning_rate", "clip_norm"), ((lambda value: 0.0 < value < math.inf), "more than 0")
+    ),
+    "label_smoothing": ((lambda value: 0.0 <= value < 1.0), "[0, 1)"),
+    "r_drop": ((lambda value: 0.0 <= value < math.inf), "at least 0"),
+    "precision": (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +60,7 @@ class TrainingConfig:
         warmup_steps: updates until the learning rate is at its peak.
         peak_learning_rate: None gives the paper's (D · warmup_steps)^(−1/2).
         label_smoothing: ε of the loss.
+        r_drop: α of ``r_drop_objective``; 0 makes one pass without it, at half the cost.
         clip_norm: the gradient's greatest allowed global norm.
         patience: stop after so many epochs of which none was the best on validation; 0 never stops
             early.
@@ -49,6 +82,7 @@ class TrainingConfig:
     warmup_steps: int = 400
     peak_learning_rate: float | None = None
     label_smoothing: float = 0.1
+    r_drop: float = 0.0
     clip_norm: float = 1.0
     patience: int = 0
     average: int = 5
@@ -58,29 +92,12 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self):
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if not _is_whole(value):
-                raise ValueError(f"{name} is {value!r}; expected a whole number")
-            if value < least:
-                raise ValueError(f"{name} is {value}; expected at least {least}")
-        if not isinstance(self.buckets, (tuple, list)) or not all(map(_is_whole, self.buckets)):
-            raise ValueError(f"buckets is {self.buckets!r}; expected whole numbers")
+        given = dict(vars(self))
+        if self.peak_learning_rate is None:
+            del given["peak_learning_rate"]
+        check_fields(given, _TYPES)
+        check_fields(given, _RANGES)
         object.__setattr__(self, "buckets", tuple(self.buckets))
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision is {self.precision!r}; expected one of {', '.join(PRECISIONS)}"
-            )
-        for name in ("label_smoothing", "clip_norm", "peak_learning_rate"):
-            value = getattr(self, name)
-            if value is None and name == "peak_learning_rate":
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{name} is {value!r}; expected a number")
-            if name == "label_smoothing" and not 0.0 <= value < 1.0:
-                raise ValueError(f"{name} is {value}; expected [0, 1)")
-            if name != "label_smoothing" and not 0.0 < value < math.inf:
-                raise ValueError(f"{name} is {value}; expected more than 0")
 
     @classmethod
     def from_dict(cls, values: dict) -> TrainingConfig:
@@ -95,7 +112,3 @@ class TrainingConfig:
                 f"{', '.join(unknown)} is no option of training; was it written by a newer version?"
             )
         return cls(**values)
-
-
-def _is_whole(value):
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -19,12 +19,15 @@ from functools import cached_property
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from step_llm.nn.forms import device_form
+from step_llm.runtime.device import current_device
 from step_llm.runtime.graph_mode import compiled
 
 __all__ = ["GradientSum", "Group", "GroupError", "fingerprint", "join_group"]
 
-# A worker that is silent for so many seconds counts as dead, and the job ends.
-_NODE_TIMEOUT = "30"
+# A worker that is silent for so many seconds counts as dead, and the job ends. Accelerators take
+# their time to meet first.
+_NODE_TIMEOUT = {"CPU": "30", "GPU": "60", "Ascend": "120"}
 
 
 class GroupError(RuntimeError):
@@ -45,7 +48,7 @@ class Group:
 
     @cached_property
     def _sum(self):
-        return Sum()
+        return GradientSum(())
 
     @property
     def is_first(self) -> bool:
@@ -75,7 +78,7 @@ class Group:
     def sum(self, numbers: np.ndarray) -> np.ndarray:
         """The sum over all workers of as many numbers, (n,); of several workers, in float32.
 
-        All have to ask for it, and none waits longer than MS_NODE_TIMEOUT says (30 s).
+        All have to ask for it, and none waits longer than MS_NODE_TIMEOUT says (30 s on a CPU).
         """
         if self.size == 1:
             return np.asarray(numbers)
@@ -122,8 +125,6 @@ class Group:
         Raises:
             GroupError: in the workers that have another one than the first.
         """
-        if self.size == 1:
-            return
         # In halves: float32, which all devices can sum, holds whole numbers up to 2²⁴.
         own = np.array([number >> 16, number & 0xFFFF])
         if (self.from_first(own) != own).any():
@@ -147,7 +148,7 @@ def join_group() -> Group:
         return Group()
     from mindspore.communication import GlobalComm, get_group_size, get_rank, init
 
-    os.environ.setdefault("MS_NODE_TIMEOUT", _NODE_TIMEOUT)
+    os.environ.setdefault("MS_NODE_TIMEOUT", _NODE_TIMEOUT[current_device()])
     try:
         if not GlobalComm.INITED:
             init()
@@ -165,25 +166,24 @@ def fingerprint(*arrays: np.ndarray) -> int:
     return number
 
 
-class Sum(nn.Cell):
-    """The sum of a vector over all workers, compiled."""
-
-    def __init__(self):
-        super().__init__()
-        self.all_reduce = ops.AllReduce()
-
-    @compiled
-    def construct(self, numbers):
-        return self.all_reduce(numbers)
+def cut(vector: Tensor, sizes: list) -> tuple:
+    """Consecutive parts of a vector (n,), of sizes whose sum is n."""
+    # ops.split with a list of a hundred sizes goes deeper, compiled, than MindSpore allows.
+    parts, place = (), 0
+    for size in sizes:
+        parts = (*parts, vector[place : place + size])
+        place += size
+    return parts
 
 
 class GradientSum(nn.Cell):
     """Replaces each gradient by its sum over all workers, in one compiled graph.
 
     Args:
-        gradients: parameters, the same in all workers.
+        gradients: parameters, the same in all workers; there may be none.
 
-    Shapes: numbers (n,) float32; returns their sum over all workers, (n,).
+    Shapes: numbers (n,) float32, any that are to be summed too; returns their sum over all
+    workers, (n,).
 
     Source: Li et al. 2020, "PyTorch Distributed: Experiences on Accelerating Data Parallel
     Training" (few large messages in place of many small ones).
@@ -193,21 +193,18 @@ class GradientSum(nn.Cell):
         super().__init__(auto_prefix=False)
         self.gradients = gradients
         self.all_reduce = ops.AllReduce()
+        self.cut = device_form(cut)
+        self.assign = device_form(ops.assign)
 
     @compiled
     def construct(self, numbers):
-        parts = (numbers,)
-        for gradient in self.gradients:
-            parts = (*parts, gradient.reshape((-1,)))
+        parts = [gradient.reshape((-1,)) for gradient in self.gradients]
         # One message: every one costs the same time again before its first byte, and two at once
         # could meet in different orders.
-        total = self.all_reduce(ops.concat(parts))
-        count = numbers.shape[0]
-        done = total[:count]
-        place = count
-        for gradient in self.gradients:
-            size = gradient.size
-            value = total[place : place + size].reshape(gradient.shape)
-            done = ops.depend(done, ops.assign(gradient, value))
-            place += size
+        total = self.all_reduce(ops.concat((numbers, *parts)))
+        sums = self.cut(total, [part.size for part in (numbers, *parts)])
+        done = sums[0]
+        for place in range(len(self.gradients)):
+            value = sums[place + 1].reshape(self.gradients[place].shape)
+            done = ops.depend(done, self.assign(self.gradients[place], value))
         return done

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import mindspore as ms
-import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, amp, nn, ops
+from mindspore import amp, nn, ops
 
+from step_llm.nn.forms import device_form
 from step_llm.runtime.graph_mode import compiled
 from step_llm.training.precision import in_precision
 
-__all__ = ["GradientStep", "UpdateStep", "zeros_for"]
-
-
-def zeros_for(weights) -> ParameterTuple:
-    """A gradient for each weight, to add to."""
-    return ParameterTuple(
-        Parameter(Tensor(np.zeros(weight.shape, np.float32)), name=f"gradient.{weight.name}")
-        for weight in weights
-    )
+__all__ = ["GradientStep", "UpdateStep"]
 
 
 class GradientStep(nn.Cell):
@@ -42,6 +34,8 @@ class GradientStep(nn.Cell):
         super().__init__(auto_prefix=False)
         self.gradients = gradients
         self.is_half = precision != "float32"
+        self.add = device_form(ops.assign_add)
+        self.all_finite = device_form(amp.all_finite)
 
         def forward(*tensors):
             total, tokens = objective(model, tensors[:-1], label_smoothing)
@@ -56,9 +50,9 @@ class GradientStep(nn.Cell):
         (_, total, tokens), gradients = self.value_and_grad(*tensors)
         overflows = ops.zeros_like(tokens)
         if self.is_half:
-            overflows = 1.0 - ops.cast(amp.all_finite(gradients), ms.float32)
+            overflows = 1.0 - ops.cast(self.all_finite(gradients), ms.float32)
         for place in range(len(gradients)):
-            total = ops.depend(total, ops.assign_add(self.gradients[place], gradients[place]))
+            total = ops.depend(total, self.add(self.gradients[place], gradients[place]))
         return total, tokens, overflows
 
 
@@ -79,16 +73,16 @@ class UpdateStep(nn.Cell):
         self.optimizer = optimizer
         self.gradients = gradients
         self.clip_norm = clip_norm
+        self.clip = device_form(ops.clip_by_global_norm)
+        self.assign = device_form(ops.assign)
 
     @compiled
     def construct(self, learning_rate, divisor):
-        gradients = ()
-        for gradient in self.gradients:
-            gradients = (*gradients, gradient / divisor)
-        gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
-        ops.assign(self.optimizer.learning_rate, learning_rate)
+        gradients = tuple([gradient / divisor for gradient in self.gradients])
+        gradients = self.clip(gradients, self.clip_norm)
+        self.assign(self.optimizer.learning_rate, learning_rate)
         done = ops.depend(learning_rate, self.optimizer(gradients))
         for gradient in self.gradients:
             zeros = ops.zeros_like(ops.depend(gradient, done))  # after the optimizer has read it
-            done = ops.depend(done, ops.assign(gradient, zeros))
+            done = ops.depend(done, self.assign(gradient, zeros))
         return done

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from mindspore import Tensor, ops
+from mindspore import Tensor, mint, ops
 from mindspore import dtype as mstype
 
 from step_llm.nn._checks import check_rank
 
-__all__ = ["label_log_probs", "label_smoothed_cross_entropy"]
+__all__ = ["label_log_probs", "label_smoothed_cross_entropy", "smoothed_loss"]
 
 
 def label_smoothed_cross_entropy(
@@ -31,11 +31,15 @@ def label_smoothed_cross_entropy(
 
     Source: Szegedy et al. 2016, section 7; Vaswani et al. 2017, section 5.4.
     """
-    log_p, found, real = label_log_probs(logits, labels, pad_id)
+    return smoothed_loss(*label_log_probs(logits, labels, pad_id), label_smoothing)
+
+
+def smoothed_loss(log_p: Tensor, found: Tensor, real: Tensor, label_smoothing: float) -> tuple:
+    """``label_smoothed_cross_entropy`` from what ``label_log_probs`` gives."""
     loss = -found
     if label_smoothing > 0.0:
-        loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
-    return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)
+        loss = (1.0 - label_smoothing) * loss - label_smoothing * mint.mean(log_p, -1)
+    return mint.sum(loss * real), mint.sum(real)
 
 
 def label_log_probs(logits: Tensor, labels: Tensor, pad_id: int = 0) -> tuple:

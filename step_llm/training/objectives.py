@@ -8,16 +8,16 @@ attribute ``ignored`` holds it.
 
 from __future__ import annotations
 
-from mindspore import dtype as mstype
-from mindspore import ops
+from mindspore import mint, ops
 
-from step_llm.training.loss import label_smoothed_cross_entropy
+from step_llm.training.loss import label_log_probs, label_smoothed_cross_entropy, smoothed_loss
 
 __all__ = [
     "IGNORED",
     "class_objective",
     "ignored_label",
     "pretraining_objective",
+    "r_drop_objective",
     "token_objective",
 ]
 
@@ -33,6 +33,39 @@ def token_objective(model, tensors, label_smoothing: float = 0.0):
     """
     logits = model(*tensors[:-1])
     return label_smoothed_cross_entropy(logits, tensors[-1], label_smoothing, model.pad_id)
+
+
+def r_drop_objective(alpha: float):
+    r"""``token_objective`` under two dropout masks, which should give the same probabilities.
+
+    Formula: ½ (L₁ + L₂) + α/4 · [KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁)], summed over the labels; L₁ and L₂ are
+    the label-smoothed losses, p₁ and p₂ the probabilities of one batch under two masks. It is half
+    the paper's sum, so that α = 0 gives one batch's loss. Both passes are one, of twice the rows.
+
+    Shapes: as for ``token_objective``.
+
+    Args:
+        alpha: α ≥ 0, the weight of the agreement.
+
+    Raises:
+        ValueError: an α that is negative or not finite.
+
+    Source: Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", equation 4.
+    """
+    if not 0.0 <= alpha < float("inf"):
+        raise ValueError(f"alpha is {alpha}; expected a number of at least 0")
+
+    def objective(model, tensors, label_smoothing=0.0):
+        twice = [ops.concat((part, part), 0) for part in tensors]
+        log_p, found, is_real = label_log_probs(model(*twice[:-1]), twice[-1], model.pad_id)
+        total, tokens = smoothed_loss(log_p, found, is_real, label_smoothing)
+        first, second = ops.split(log_p, is_real.shape[0] // 2)  # (B·T, V) each
+        # KL(p₁ ‖ p₂) + KL(p₂ ‖ p₁) = Σ_v (p₁ − p₂)(log p₁ − log p₂)
+        apart = mint.sum((ops.exp(first) - ops.exp(second)) * (first - second), -1)
+        apart = mint.sum(apart * is_real[: is_real.shape[0] // 2])
+        return total / 2 + alpha / 4 * apart, tokens / 2
+
+    return objective
 
 
 def class_objective(model, tensors, label_smoothing: float = 0.0):
@@ -72,14 +105,7 @@ def ignored_label(objective, model) -> int:
 
 
 def _class_loss(logits, labels, label_smoothing):
-    if logits.dtype == mstype.float16 or logits.dtype == mstype.bfloat16:
-        logits = ops.cast(logits, mstype.float32)
-    is_real = ops.not_equal(labels, IGNORED)
-    log_p = ops.log_softmax(logits, -1)  # (B, C)
-    # gather takes no negative place; what it finds for an ignored label is multiplied by 0.
-    places = ops.where(is_real, labels, ops.zeros_like(labels)).reshape((labels.shape[0], 1))
-    loss = -ops.gather_elements(log_p, 1, places).reshape(labels.shape)
-    if label_smoothing > 0.0:
-        loss = (1.0 - label_smoothing) * loss - label_smoothing * ops.mean(log_p, -1)
-    real = ops.cast(is_real, logits.dtype)
-    return ops.ReduceSum()(loss * real), ops.ReduceSum()(real)
+    """Classes are tokens of a text of one place: logits (B, C), labels (B,)."""
+    rows, classes = logits.shape
+    logits, labels = logits.reshape((rows, 1, classes)), labels.reshape((rows, 1))
+    return label_smoothed_cross_entropy(logits, labels, label_smoothing, IGNORED)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from step_llm.data.batches import BUCKETS
+from step_llm.data.buckets import BUCKETS
 
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 

@@ -13,39 +13,39 @@ import os
 import re
 import secrets
 import shutil
-import stat
-from contextlib import contextmanager
+import tempfile
 from pathlib import Path, PurePosixPath
 
-from step_llm.models.weights import CheckpointError, flush, read_json, write_json
+from step_llm.models.fields import check_fields, is_number
+from step_llm.models.weights import CheckpointError, read_json, write_json
+from step_llm.runtime.files import replacing, shipped
+from step_llm.runtime.locks import hold
 
 __all__ = ["RunFolder", "find_checkpoint", "read_run", "write_run"]
 
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
-_RUN = "run.json"
+_RUN, _LOG = "run.json", "log.jsonl"
 _ROLES = ("last", "best", "average")
 # The names that a run gives; a file or folder of another name is somebody else's.
 _CHECKPOINT = re.compile(r"(step|average)-\d{7,}")
 _LEFT_IN_CHECKPOINTS = re.compile(r"\.(step|average)-\d{7,}\.(partial|old)-\d+")
-_LEFT_IN_RUN = re.compile(r"\.(run\.json|log)\.partial-\d+|\.history\.partial-\d+\.png|\.probe-\d+")
+_LEFT_IN_RUN = re.compile(
+    r"\.(run\.json|log\.jsonl|history\.png)\.partial-\d+"
+    r"|\.probe-\d+|\.log\.partial-\d+|\.history\.partial-\d+\.png"  # an older version's
+)
 
 
 def _is_checkpoint_path(value):
     """A path in the run folder, so that a run.json from elsewhere leads nowhere else."""
     parts = PurePosixPath(value).parts if isinstance(value, str) else ()
-    return len(parts) == 2 and parts[0] == "checkpoints" and parts[1] != ".."
+    is_plain = len(parts) == 2 and parts[0] == "checkpoints" and parts[1] != ".."
+    return is_plain and value.isprintable()
 
 
-# The fields of run.json: what each must be, and how to say so.
-_FIELDS = {
+# The fields of run.json.
+_RULES = {
     "run": (lambda value: isinstance(value, str) and value != "", "the run's name"),
     **dict.fromkeys(_ROLES, (_is_checkpoint_path, "checkpoints/NAME")),
-    "best_value": (lambda value: type(value) in (int, float) and value == value, "a number"),
+    "best_value": (is_number, "a number"),
 }
 
 
@@ -72,13 +72,11 @@ class RunFolder:
 
         Raises:
             CheckpointError: it cannot be written, or ``checkpoints`` is a link, or it holds
-                something while no run.json tells of which run.
+                something while no run.json tells of which run, or the log is no plain file.
         """
-        probe = self.path / f".probe-{os.getpid()}"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            tempfile.TemporaryFile(dir=self.path).close()
             is_used = self.checkpoints.is_dir() and any(self.checkpoints.iterdir())
         except OSError as error:
             raise CheckpointError(f"cannot write to the run folder {self.path}: {error}") from error
@@ -87,6 +85,10 @@ class RunFolder:
                 f"{self.checkpoints} is a link; expected a folder of the run's own: remove the "
                 "link, or train into another folder"
             )
+        log = self.path / _LOG
+        if log.is_symlink() or (log.exists() and not log.is_file()):
+            # A pipe would be waited for, and a link written through.
+            raise CheckpointError(f"{log} is no file of this run; remove it")
         if is_used and not read_run(self.path):
             raise CheckpointError(
                 f"{self.checkpoints} is not empty, and no {self.path / _RUN} tells of which run it "
@@ -117,9 +119,8 @@ class RunFolder:
             write_run(self.path, named)
         return named["run"]
 
-    @contextmanager
     def lock(self):
-        """Hold the folder while training writes to it. The system lets go when the process ends.
+        """A context that holds the folder; the system lets go of it, too, when the process ends.
 
         Without this, a second training would cut the first one's log, and both would write
         checkpoints. Where the system or the file system has no locks, nothing is held.
@@ -127,23 +128,13 @@ class RunFolder:
         Raises:
             CheckpointError: another training holds it.
         """
-        if fcntl is None:
-            yield
-            return
-        held = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise CheckpointError(
-                    f"another training is writing to {self.path}; wait until it ends, stop it, or "
-                    "train into another folder"
-                ) from None
-            except OSError:  # a file system without locks
-                pass
-            yield
-        finally:
-            os.close(held)
+            return hold(self.path)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"another training is writing to {self.path}; wait until it ends, stop it, or "
+                "train into another folder"
+            ) from None
 
     def checkpoint(self, kind: str, step: int) -> Path:
         """Where the checkpoint "step" or "average" after so many updates lies, or will."""
@@ -190,14 +181,11 @@ class RunFolder:
     def _is_of(self, run, path):
         """Whether a path is provably a checkpoint of this run: by its name, and by its marker."""
         state = path / "state.json"
+        is_linked = path.is_symlink() or state.is_symlink()
+        if "run" not in run or is_linked or not _CHECKPOINT.fullmatch(path.name):
+            return False
         try:
-            is_plain = stat.S_ISDIR(path.lstat().st_mode) and stat.S_ISREG(state.lstat().st_mode)
-            return (
-                _CHECKPOINT.fullmatch(path.name) is not None
-                and is_plain
-                and "run" in run
-                and read_json(state).get("run") == run["run"]
-            )
+            return read_json(state).get("run") == run["run"]
         except (OSError, ValueError):
             return False
 
@@ -212,47 +200,48 @@ class RunFolder:
 
     def log(self, **entry) -> None:
         """Add a line to the log."""
-        with open(self.path / "log.jsonl", "a", encoding="utf-8") as file:
+        with open(self.path / _LOG, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
-
-    def read_log(self) -> list[dict]:
-        """The log's lines; one that a kill cut off is left out."""
-        path, entries = self.path / "log.jsonl", []
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            entries += [entry] if isinstance(entry, dict) else []
-        return entries
 
     def cut_log(self, step: int) -> None:
         """Drop what the log tells of things that no checkpoint has: they will be made again."""
-        path = self.path / "log.jsonl"
+        path = self.path / _LOG
         if not path.exists():
             return
-        is_averaged = self.is_averaged(step)
-        kept = [
-            entry
-            for entry in self.read_log()
-            if entry.get("step", step + 1) <= step
-            and (is_averaged or entry["step"] < step or entry.get("event") != "average")
-        ]
-        partial = path.with_name(f".log.partial-{os.getpid()}")
-        partial.write_text("".join(json.dumps(e) + "\n" for e in kept), encoding="utf-8")
-        os.replace(partial, path)
+        is_averaged, kept = self.is_averaged(step), []
+        for line in path.read_bytes().splitlines():
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError):  # a kill has cut it off
+                continue
+            at = entry.get("step") if isinstance(entry, dict) else None
+            if not isinstance(at, int) or at > step:
+                continue
+            if at < step or is_averaged or entry.get("event") != "average":
+                kept.append(line + b"\n")
+        with replacing(path) as partial:
+            partial.write_bytes(b"".join(kept))
 
 
 def find_checkpoint(folder: str | Path, which: str = "best") -> Path:
     """The folder itself if it is a checkpoint, else the best (or "last") one of the run in it.
 
+    "mini" is the translator that comes with the library, unless there is a folder of this name.
+
     Raises:
         CheckpointError: neither a checkpoint nor a run, or a run without that checkpoint.
     """
     folder = Path(folder)
+    if folder == Path("mini") and not folder.exists():
+        folder = shipped("data/translator")
     if (folder / "model.safetensors").is_file():
         return folder
     run = read_run(folder)
+    if which not in run and "last" in run:  # it was stopped before the first epoch's end
+        raise CheckpointError(
+            f"{folder} has no {which} checkpoint yet; `step_llm resume {folder}` ends an epoch, or "
+            f"take its last one, {folder / run['last']}"
+        )
     if which not in run:
         raise CheckpointError(
             f"{folder} holds no checkpoint; expected a folder that `step_llm train --out` has made"
@@ -275,14 +264,12 @@ def read_run(folder: str | Path) -> dict:
         return {}
     try:
         run = read_json(path)
+        unknown = sorted(set(run) - set(_RULES))
+        if unknown:
+            raise ValueError(f"it has an unknown field {unknown[0]!r}")
+        check_fields(run, _RULES)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"cannot read {path}: {error}") from error
-    for name, value in run.items():
-        if name not in _FIELDS:
-            raise CheckpointError(f"cannot read {path}: it has an unknown field {name!r}")
-        is_right, expected = _FIELDS[name]
-        if not is_right(value):
-            raise CheckpointError(f"cannot read {path}: {name} is {value!r}; expected {expected}")
     return run
 
 
@@ -293,11 +280,8 @@ def write_run(folder: str | Path, run: dict) -> None:
         CheckpointError: the file cannot be written; the old one is then still whole.
     """
     path = Path(folder) / _RUN
-    partial = path.with_name(f".{_RUN}.partial-{os.getpid()}")
     try:
-        write_json(partial, run)
-        flush(partial)
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            write_json(partial, run)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error}") from error

@@ -8,9 +8,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, amp, nn, ops
 
+from step_llm.nn.forms import device_form
 from step_llm.runtime.graph_mode import compiled, graph_mode
 from step_llm.training.distributed import GradientSum, Group
-from step_llm.training.gradient import GradientStep, UpdateStep, zeros_for
+from step_llm.training.gradient import GradientStep, UpdateStep
 from step_llm.training.objectives import ignored_label, token_objective
 from step_llm.training.precision import check_precision
 
@@ -95,7 +96,7 @@ class TrainStep:
             check_precision(precision)
             self._scaler = amp.DynamicLossScaler(_FIRST_SCALE, _SCALE_FACTOR, _SCALE_WINDOW)
         weights = optimizer.parameters
-        self.gradients = zeros_for(weights)
+        self.gradients = weights.clone(prefix="gradient", init="zeros")
         self.gradient_step = GradientStep(
             model, self.gradients, weights, objective, label_smoothing, precision
         )
@@ -120,7 +121,7 @@ class TrainStep:
             raise ValueError(f"{len(batches)} batches to an update; expected 1 … {self.accumulate}")
         rate = Tensor(learning_rate, ms.float32)
         if self._whole is not None:
-            return StepResult(*self._whole(*map(_tensor, batches[0]), rate), True)
+            return StepResult(*self._whole(*_share(self.group, batches[0], self._fill), rate), True)
         scale, _ = self.loss_scale
         # How many labels count is known only afterwards; that there are about as many as places
         # keeps the numbers in float16's range.
@@ -156,6 +157,8 @@ class _WholeUpdate(nn.Cell):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
         self.clip_norm = clip_norm
+        self.clip = device_form(ops.clip_by_global_norm)
+        self.assign = device_form(ops.assign)
 
         def forward(*tensors):
             total, tokens = objective(model, tensors, label_smoothing)
@@ -167,8 +170,8 @@ class _WholeUpdate(nn.Cell):
     @compiled
     def construct(self, *tensors):
         (loss, tokens), gradients = self.value_and_grad(*tensors[:-1])
-        gradients = ops.clip_by_global_norm(gradients, self.clip_norm)
-        ops.assign(self.optimizer.learning_rate, tensors[-1])
+        gradients = self.clip(gradients, self.clip_norm)
+        self.assign(self.optimizer.learning_rate, tensors[-1])
         loss = ops.depend(loss, self.optimizer(gradients))
         return loss, tokens
 
@@ -214,12 +217,9 @@ class _Sums(nn.Cell):
         return self.objective(self.model, tensors, 0.0)
 
 
-def _tensor(value):
-    return value if isinstance(value, Tensor) else Tensor(value)
-
-
 def _share(group, batch, fill):
-    """This worker's rows of a batch; added rows hold ``fill``'s numbers: of inputs, of labels."""
+    """This worker's rows of a batch, as Tensors; added rows hold ``fill``'s numbers: of inputs, of
+    labels."""
     *inputs, labels = batch
     shares = [*(group.share(part, fill[0]) for part in inputs), group.share(labels, fill[1])]
-    return map(_tensor, shares)
+    return [part if isinstance(part, Tensor) else Tensor(part) for part in shares]

@@ -14,7 +14,9 @@ from mindspore import nn
 from step_llm.data.vocabulary import Tokenizer, TokenizerPair
 from step_llm.evaluation.plots import plot_history
 from step_llm.models.weights import set_weights, weights_of
+from step_llm.nn.forms import device_form
 from step_llm.runtime.graph_mode import graph_mode
+from step_llm.training import report
 from step_llm.training.average import average_weights
 from step_llm.training.checkpoint import (
     load_weights,
@@ -25,8 +27,7 @@ from step_llm.training.checkpoint import (
 from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group
 from step_llm.training.measures import PERPLEXITY, Measure
-from step_llm.training.objectives import token_objective
-from step_llm.training.report import progress_bar, tell_average, tell_epoch, tell_left_out
+from step_llm.training.objectives import r_drop_objective, token_objective
 from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run
 from step_llm.training.schedule import paper_peak, warmup_learning_rate
 from step_llm.training.step import EvaluationStep, TrainStep
@@ -63,6 +64,7 @@ class Trainer:
     Raises:
         CheckpointError: the run folder cannot be written, or holds what is not of a run.
         PrecisionError: a half precision in which this device cannot compute.
+        ValueError: ``r_drop`` with an objective that is not of tokens.
     """
 
     def __init__(
@@ -89,15 +91,17 @@ class Trainer:
         warmup, peak = config.warmup_steps, config.peak_learning_rate
         self.peak = peak or paper_peak(model.config.d_model, warmup)
         weights = model.trainable_params()
-        self.optimizer = nn.Adam(weights, self.peak, beta1=0.9, beta2=0.98, eps=1e-9)
+        self.optimizer = device_form(nn.Adam)(weights, self.peak, beta1=0.9, beta2=0.98, eps=1e-9)
         options = ("label_smoothing", "clip_norm", "precision", "accumulate")
         options = {name: getattr(config, name) for name in options}
-        self.train_step = TrainStep(model, self.optimizer, objective, **options, group=self.group)
+        trained = _with_r_drop(objective, config.r_drop)
+        self.train_step = TrainStep(model, self.optimizer, trained, **options, group=self.group)
         self.evaluation_step = EvaluationStep(model, objective, self.group)
         # Where training stands. ``batch`` is the number of batches done in this epoch.
         self.state = {
             "step": 0, "epoch": 0, "batch": 0, "seconds": 0.0, "history": [], "skipped": 0,
         }  # fmt: skip
+        self._shapes = set()  # of batches that were seen, and so compiled
         if self.group.is_first:
             self.run_folder.make()
 
@@ -110,7 +114,8 @@ class Trainer:
         if "last" not in read_run(self.folder):
             return False
         checkpoint = find_checkpoint(self.folder, "last")
-        state = read_training(checkpoint, self.measure.field, self.config.precision)
+        measure, precision = self.measure.field, self.config.precision
+        state = read_training(checkpoint, measure, precision, len(self.batches))
         load_weights(checkpoint, self.model, self.optimizer)
         self.state = {name: state.get(name, value) for name, value in self.state.items()}
         if "loss_scale" in state:
@@ -130,8 +135,7 @@ class Trainer:
             return self._fit()
         history = self.state["history"]
         with self.run_folder.lock():
-            is_new, best = self.state["step"] == 0, self.measure.best(history)
-            self._run = self.run_folder.begin(is_new, best)
+            self._run = self.run_folder.begin(self.state["step"] == 0, self.measure.best(history))
             self.run_folder.remove_others(self._to_average())
             # A kill may have left updates that no checkpoint has, or an epoch without its picture.
             self.run_folder.cut_log(self.state["step"])
@@ -163,15 +167,16 @@ class Trainer:
         batches = self.batches.epoch(state["epoch"], start=state["batch"])
         title = f"epoch {state['epoch'] + 1}/{self.config.epochs}"
         total = counted = 0.0
-        with progress_bar(title, every, state["batch"], self.progress) as bar:
+        with report.progress_bar(title, every, state["batch"], self.progress) as bar:
             while some := list(itertools.islice(batches, self.config.accumulate)):
+                report.tell_compiling(bar, some, self._shapes, len(self.batches.shapes))
                 loss, tokens, told = self._update(some)
                 total, counted = total + loss * tokens, counted + tokens
                 bar.set_postfix_str(f"loss {total / max(counted, 1.0):.3f}, {told}", refresh=False)
                 bar.update(len(some))
                 if state["step"] % self.config.save_every == 0 and state["batch"] < every:
                     self._save()
-        return total / max(counted, 1.0)
+        return round(total / max(counted, 1.0), 4)
 
     def _update(self, batches):
         """One update; returns its loss, how many labels have a part in it, and what to show."""
@@ -204,9 +209,9 @@ class Trainer:
 
     def _finish_epoch(self, train_loss):
         state = self.state
-        value, found = self._validate()
+        with report.waiting("validation", self.progress):
+            value, found = self._validate()
         state["epoch"], state["batch"] = state["epoch"] + 1, 0
-        train_loss = round(train_loss, 4)
         entry = {"epoch": state["epoch"], "step": state["step"], "train_loss": train_loss, **found}
         state["history"].append(entry)
         if not self.group.is_first:
@@ -215,7 +220,7 @@ class Trainer:
         self.run_folder.log(event="epoch", **entry)
         self._save(value)
         plot_history(state["history"], self.folder / "history.png")
-        tell_epoch(entry, self.measure.text.format(value), state["skipped"])
+        report.tell_epoch(entry, self.measure.text.format(value), state["skipped"])
 
     def _finish_run(self):
         """Average the last epochs' weights; the better on validation, best or average, is kept."""
@@ -226,7 +231,7 @@ class Trainer:
             paths = self._to_average()
             mean, left_out = average_weights(paths, own)
             used = len(paths) - len(left_out)
-            tell_left_out(left_out)
+            report.tell_left_out(left_out)
         # The first worker is still writing when the others come here.
         if self.group.from_first(np.array([used]))[0] < 2:
             return
@@ -240,7 +245,7 @@ class Trainer:
         entry = {"step": step, "epochs": used, **found}
         self.run_folder.log(event="average", **entry)
         self._save(value, mean)
-        tell_average(entry, *(self.measure.text.format(number) for number in (value, best)))
+        report.tell_average(entry, *(self.measure.text.format(number) for number in (value, best)))
 
     def _validate(self):
         """The measure of the weights that the model has now, and all that is told of them."""
@@ -251,9 +256,8 @@ class Trainer:
             self._diverge("validation loss", loss, self.state["step"])
         value = self.measure.value(loss)
         self.state["seconds"] += time.perf_counter() - started
-        seconds = round(self.state["seconds"], 1)
         found = {"validation_loss": round(loss, 4), self.measure.field: round(value, 2)}
-        return value, {**found, "seconds": seconds}
+        return value, {**found, "seconds": round(self.state["seconds"], 1)}
 
     def _diverge(self, what, value, step):
         rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
@@ -279,3 +283,12 @@ class Trainer:
         steps = [entry["step"] for entry in self.state["history"]]
         paths = [self.run_folder.checkpoint("step", step) for step in steps]
         return [path for path in paths if path.is_dir()][-self.config.average :]
+
+
+def _with_r_drop(objective, alpha):
+    """What an update lowers; validation keeps the objective itself."""
+    if not alpha:
+        return objective
+    if objective is not token_objective:
+        raise ValueError(f"r_drop is {alpha}; expected 0 for an objective that is not of tokens")
+    return r_drop_objective(alpha)

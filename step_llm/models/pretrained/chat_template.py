@@ -126,7 +126,9 @@ class ChatTemplate:
             stderr=subprocess.DEVNULL,
             env=environment,
             encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for this process
+            # Ctrl-C is for this process.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # Windows' form
         )
         self._stop = weakref.finalize(self, _stop, self._process)
         self._ask("", _START)

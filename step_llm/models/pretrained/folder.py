@@ -6,6 +6,7 @@ for is known to be in the file, in its shape.
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +18,7 @@ from step_llm.models.pretrained.families import FAMILIES
 from step_llm.models.pretrained.family import Family
 from step_llm.models.pretrained.fields import checked_fields, read_fields, shown, text, texts
 from step_llm.models.pretrained.weight_files import find_tensors
-from step_llm.models.weights import CheckpointError, match_tensors, read_json
-from step_llm.runtime.memory import available_memory
+from step_llm.models.weights import CheckpointError, check_memory, match_tensors, read_json
 
 __all__ = ["Description", "from_pretrained", "read_description"]
 
@@ -108,7 +108,8 @@ def from_pretrained(folder: str | Path) -> nn.Cell:
     match_tensors(path, found, wanted, shown=None)
     for tensor in stored.values():
         tensor.check_type()
-    _check_memory(path, wanted)
+    sizes = [math.prod(source.shape) for source in wanted.values()]
+    check_memory(path, sum(sizes) + max(sizes))  # one tensor of the file beside the model
     _check_copies(path, stored, copies)
     model = plan.make()
     weights = dict(model.parameters_and_names())
@@ -178,17 +179,6 @@ def _copies(stored, family, wanted):
         if copy in stored and copy not in wanted and original is not None:
             copies[copy] = original
     return copies
-
-
-def _check_memory(path, wanted):
-    """Before anything is taken: a system without memory ends the process, and says nothing."""
-    sizes = [4 * int(np.prod(source.shape, dtype=np.int64)) for source in wanted.values()]
-    needed, there = sum(sizes) + max(sizes), available_memory()  # one tensor of the file beside it
-    if there is not None and needed > there:
-        raise CheckpointError(
-            f"{path}: the model takes {needed:,} bytes of memory in float32, but {there:,} are "
-            "free; end other programs, or take a smaller model"
-        )
 
 
 def _check_copies(path, stored, copies):

@@ -6,6 +6,8 @@ It is ``tokenizer.json``, or is made of the older files. What stands beside it c
 
 from __future__ import annotations
 
+import contextlib
+import os
 from itertools import groupby
 from pathlib import Path
 
@@ -16,8 +18,9 @@ from step_llm.models.pretrained import fields as field
 from step_llm.models.pretrained.fields import checked_fields, read_optional, shown
 from step_llm.models.pretrained.folder import read_description
 from step_llm.models.pretrained.sentence_pieces import SENTENCE_PIECES, SentencePiecesPair
-from step_llm.models.pretrained.tokenizer_kinds import KINDS, content_of
+from step_llm.models.pretrained.tokenizer_kinds import KINDS, check_growth, content_of
 from step_llm.models.weights import CheckpointError
+from step_llm.runtime.files import check_length
 
 __all__ = ["tokenizer_from_pretrained"]
 
@@ -33,6 +36,8 @@ _ADDED = {
     "content": field.text(is_required=True),
     **dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized", "special"), field.flag()),
 }
+# Texts over which a regular expression that takes exponential time gives up.
+_PROBES = [*(f"{64 * one}!\n" for one in ("a", "A", "1", " ", ".", "狗", "\n")), "aA1 ." * 32]
 
 
 def tokenizer_from_pretrained(folder: str | Path) -> Engine | SentencePiecesPair:
@@ -56,7 +61,7 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine | SentencePiecesPair
     Raises:
         CheckpointError: a file that is missing or damaged, a model without tokenizer, a setting
             that cannot be followed, a token whose id is another than the files say, or an id
-            beyond the model's embeddings.
+            beyond the model's embeddings; or a regular expression that takes too long.
     """
     folder = Path(folder)
     description = read_description(folder)
@@ -89,13 +94,18 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine | SentencePiecesPair
     settings, added = said.settings(kind.settings), said.added_tokens()
     paths = [str(folder / file) for file in files]
     try:
+        for path in paths:
+            check_length(Path(path))
         engine = Engine.from_file(*paths) if is_one_file else kind.build(settings, *paths)
         engine.no_truncation()
         engine.no_padding()
+        check_growth(engine)
         _add(engine, added)
         engine = kind.follow(engine, settings)
-        # Of an empty text come the tokens that are put around every text.
-        largest = max([*engine.get_vocab().values(), *engine.encode("").ids], default=-1)
+        with _without_panics():
+            # Of an empty text come the tokens that are put around every text.
+            ids = [token for text in ("", *_PROBES) for token in engine.encode(text).ids]
+        largest = max([*engine.get_vocab().values(), *ids], default=-1)
     except Exception as error:  # The library raises a bare Exception for a damaged file.
         raise CheckpointError(
             f"cannot read the tokenizer {', '.join(files)} in {folder}: {error}"
@@ -106,6 +116,24 @@ def tokenizer_from_pretrained(folder: str | Path) -> Engine | SentencePiecesPair
             f"has embeddings for {vocab_size}"
         )
     return engine
+
+
+@contextlib.contextmanager
+def _without_panics():
+    """A panic of the tokenizers library as a ValueError, without the page that it prints."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # standard error is closed: nothing is printed
+            kept = os.dup(2)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, 2)
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # which is no Exception
+                raise
+            raise ValueError(f"it fails on a simple text: {error}") from None
 
 
 def _sentence_pieces(folder, said, description):

@@ -14,7 +14,16 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from step_llm.models.pretrained import fields as field
 
-__all__ = ["BYTE_LEVEL", "KINDS", "ONE_FILE", "WORD_PIECE", "TokenizerKind", "content_of"]
+__all__ = [
+    "BYTE_LEVEL", "KINDS", "ONE_FILE", "WORD_PIECE", "TokenizerKind", "check_growth", "content_of",
+]  # fmt: skip
+
+
+_NORMALIZERS = (
+    "BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Prepend",
+    "Replace", "Sequence", "Strip", "StripAccents",
+)  # fmt: skip
+_MOST_STEPS = 10
 
 
 class TokenizerKind(NamedTuple):
@@ -61,6 +70,24 @@ def _with_options(engine, part, kind, settings, options):
     for step in steps:
         step.update({options[name]: settings[name] for name in named})
     return Engine.from_str(json.dumps(state))
+
+
+def check_growth(engine: Engine) -> None:
+    """See that no normalizer makes a long text of a short one: a few steps would fill the memory.
+
+    Raises:
+        ValueError: a step that does, or one that is not known.
+    """
+    normalizer = engine.normalizer
+    steps = _steps(None if normalizer is None else json.loads(normalizer.__getstate__()))
+    for step in steps:
+        kind, given = step["type"], step.get("content") or step.get("prepend") or ""
+        if kind not in _NORMALIZERS or len(given) > 1 or len(steps) > _MOST_STEPS:
+            raise ValueError(
+                f"the normalizer has {len(steps)} steps, and among them {kind} {given[:80]!r}; "
+                f"expected at most {_MOST_STEPS} of {', '.join(_NORMALIZERS)}, and single "
+                "characters to put in"
+            )
 
 
 def _steps(state):

@@ -6,15 +6,13 @@ asked for, so that a folder takes the memory of its model and of one tensor.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from step_llm.models.pretrained.fields import shown
-from step_llm.models.weights import CheckpointError, read_json
+from step_llm.models.weights import CheckpointError, check_finite, read_header, read_json
 
 __all__ = ["StoredTensor", "find_tensors"]
 
@@ -65,8 +63,7 @@ class StoredTensor(NamedTuple):
         if self.dtype == "BF16":
             values = (values.astype(np.uint32) << 16).view(np.float32)
         values = values.astype(np.float32, copy=False).reshape(self.shape)
-        if not np.isfinite(values).all():
-            raise CheckpointError(f"{self.path}: {self.name} has values that are not finite")
+        check_finite(self.path, {self.name: values})
         return values
 
 
@@ -93,22 +90,7 @@ def find_tensors(folder: Path) -> tuple[Path, dict[str, StoredTensor]]:
 
 def _tensors_of(path):
     """The tensors of one file."""
-    try:
-        with safe_open(str(path), framework="numpy"):
-            pass  # this checks that the header is whole, and fits the file's length
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or truncated: {error}") from error
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        if not name.isprintable():
-            raise CheckpointError(f"{path} holds {name!r}; expected names that can be printed")
-        begin = 8 + length + entry["data_offsets"][0]
-        tensors[name] = StoredTensor(path, name, entry["dtype"], tuple(entry["shape"]), begin)
-    return tensors
+    return {name: StoredTensor(path, name, *tensor) for name, tensor in read_header(path).items()}
 
 
 def _tensors_of_all(folder):

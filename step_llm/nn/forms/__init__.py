@@ -12,7 +12,13 @@ from importlib import import_module
 
 from step_llm.runtime.device import current_device
 
-__all__ = ["device_form"]
+__all__ = ["device_form", "device_forms"]
+
+
+def device_forms() -> dict[str, Callable]:
+    """The forms of the device that MindSpore uses now, by the name of the textbook's function."""
+    # Imported here, since a form may call the textbook's function.
+    return import_module(f"step_llm.nn.forms.{current_device().lower()}").FORMS
 
 
 def device_form(textbook: Callable) -> Callable:
@@ -24,6 +30,4 @@ def device_form(textbook: Callable) -> Callable:
     Returns:
         the device's own form, or the textbook's where it has none.
     """
-    # Imported here, since a form may call the textbook's function.
-    module = import_module(f"step_llm.nn.forms.{current_device().lower()}")
-    return module.FORMS.get(textbook.__name__, textbook)
+    return device_forms().get(textbook.__name__, textbook)
