@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
+from step_llm.cli.terminal import one_line, visible
 from step_llm.decoding.conversation import Conversation
 from step_llm.decoding.sampling import Sampling
 from step_llm.runtime.device import take_interrupts_back, use_device
@@ -71,11 +72,11 @@ def _messages(is_terminal):
 def _answer(conversation, message, is_terminal):
     try:
         for piece in conversation.say(message):
-            print(piece, end="", flush=True)
+            print(visible(piece), end="", flush=True)
         print(flush=True)
     except KeyboardInterrupt:
         print(" …", flush=True)
     except ValueError as error:
         if not is_terminal:
             raise
-        print(f"step_llm: error: {error}", file=sys.stderr)
+        print(f"step_llm: error: {one_line(str(error))}", file=sys.stderr)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 
+from step_llm.cli.job import notes_of
 from step_llm.cli.translate import translated
 from step_llm.data.corpus import corpus_folder, read_parallel
 from step_llm.decoding.translator import Translator
@@ -19,13 +21,12 @@ __all__ = ["run"]
 def run(options):
     device = use_device(options.device)
     model, tokenizers = load_model(options.folder)
-    notes = read_state(find_checkpoint(options.folder)).get("notes", {})
+    checkpoint = find_checkpoint(options.folder)
+    notes = notes_of(checkpoint, read_state(checkpoint))
     corpus = options.corpus or notes.get("corpus")
     if corpus is None:
-        raise ValueError("the checkpoint does not say its corpus; name it with --corpus")
-    text = read_parallel(
-        corpus_folder(corpus), options.split, notes.get("source", "de"), notes.get("target", "en")
-    )
+        raise ValueError(f"{checkpoint} does not name its corpus; name it with --corpus")
+    text = read_parallel(corpus_folder(corpus), options.split, notes["source"], notes["target"])
     translator = Translator(model, tokenizers)
     started = time.perf_counter()
     hypotheses = translated(translator, text.source, options)
@@ -51,4 +52,5 @@ def run(options):
         print(device)
         print(f"{corpus}, {options.split}, beam {options.beam}:")
         print(scores)
-        print(f"{scores.sentences / seconds:.1f} sentences a second, compiling included")
+        print(f"{scores.sentences / seconds:.1f} sentences per second, compiling included")
+        print(f"next: python -m step_llm translate {shlex.quote(options.folder)}")

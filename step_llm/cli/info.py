@@ -9,6 +9,7 @@ import platform
 import mindspore as ms
 
 import step_llm
+from step_llm.cli.terminal import visible
 from step_llm.data.corpus import CORPORA, corpus_folder
 from step_llm.models.registry import architecture_of
 from step_llm.runtime.device import choose_device
@@ -41,7 +42,7 @@ def _tell_of_run(folder):
     print(f"tokens: {tokenizers.source.kind}, {len(tokenizers.source)} source, "
           f"{len(tokenizers.target)} target")  # fmt: skip
     notes = read_state(checkpoint).get("notes", {})
-    print(f"notes: {json.dumps(notes, ensure_ascii=False)}")
+    print(f"notes: {visible(json.dumps(notes, ensure_ascii=False))}")
     # The best checkpoint knows nothing of the epochs after it; the last one does.
     state = read_state(find_checkpoint(folder, "last"))
     for entry in state.get("training", {}).get("history", []):

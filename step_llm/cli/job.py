@@ -9,13 +9,14 @@ from typing import NamedTuple
 from step_llm.data.batches import encode_pairs
 from step_llm.data.corpus import CORPORA, ParallelText, corpus_folder, read_parallel
 from step_llm.data.vocabulary import TokenizerPair
+from step_llm.models.weights import CheckpointError
 from step_llm.runtime.device import use_device
 from step_llm.training.config import TrainingConfig
 from step_llm.training.distributed import Group, join_group
 from step_llm.training.run_folder import read_run
 from step_llm.training.translation import translation_trainer
 
-__all__ = ["Job", "begin", "carry_out", "full_name", "read_texts"]
+__all__ = ["Job", "begin", "carry_out", "full_name", "notes_of", "read_texts"]
 
 
 class Job(NamedTuple):
@@ -54,6 +55,26 @@ def _say_nothing(*_):
 def full_name(corpus: str) -> str:
     """A corpus as a run remembers it: a folder must be found from any other folder too."""
     return corpus if corpus in CORPORA else os.path.abspath(corpus)
+
+
+def notes_of(checkpoint: Path, state: dict) -> dict:
+    """What a run remembers of its data, from the state of one of its checkpoints.
+
+    Trainings that the command line did not start may say nothing of their languages, nor of a
+    corpus.
+
+    Raises:
+        CheckpointError: a name that is none.
+    """
+    notes = {"source": "de", "target": "en", **state.get("notes", {})}
+    for name in ("corpus", "source", "target"):
+        value = notes.get(name, "none")
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise CheckpointError(
+                f"cannot read the checkpoint {checkpoint}: state.json: notes.{name} is {value!r}; "
+                "expected a name"
+            )
+    return notes
 
 
 def read_texts(notes: dict) -> tuple[ParallelText, ParallelText]:

@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 
 import step_llm
+from step_llm.cli.terminal import one_line
 
 __all__ = ["make_parser"]
 
 _DEVICE = "CPU, GPU or Ascend; default: STEP_LLM_DEVICE, else Ascend, GPU, CPU in this order"
-_RUN = "a run folder or a checkpoint"
-_GREATEST_PENALTY = 10.0  # far beyond any use; from about 100 on, scores of long lines overflow
+_RUN = "a run folder or a checkpoint; mini: the translator that comes with the library"
+_EXAMPLES = {
+    "fetch": "--mirror /mnt/usb/multi30k",
+    "fetch-model": "Qwen2.5-0.5B-Instruct",
+    "train": "--corpus mini --out runs/first",
+    "resume": "runs/first --epochs 10",
+    "evaluate": "runs/first --beam 1",
+    "translate": 'runs/first "Ein Hund bellt."',
+    "export": "runs/first --to ctranslate2 served",
+    "chat": "data/models/Qwen2.5-0.5B-Instruct",
+    "info": "runs/first",
+    "check": "--device Ascend",
+    "demo": "--corpus mini",
+}
+_GREATEST_PENALTY = 10.0  # that of the search, which must not be imported here
 
 
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one line, as all others are told, without printing the usage before it."""
 
     takes_sentences = False
+    shows_recipes = False
+
+    def format_help(self):
+        return super().format_help() + (_recipes() if self.shows_recipes else "")
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message} (--help shows the usage)\n")
+        self.exit(2, f"{self.prog}: error: {one_line(message)} (--help shows the usage)\n")
 
     def parse_known_args(self, args=None, namespace=None):
         # argparse takes the sentences after `DIR --beam 1` only where it is told to mix.
@@ -37,7 +56,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="step_llm",
         description="Train and use a Transformer, or a recurrent model, that translates.",
-        epilog="STEP_LLM_DEBUG=1 shows the full traceback of an error.",
+        epilog="COMMAND --help shows a command's options, and an example. STEP_LLM_DEBUG=1 shows "
+        "the full traceback of an error.",
     )
     parser.add_argument("--version", action="version", version=f"step_llm {step_llm.__version__}")
     commands = parser.add_subparsers(
@@ -49,11 +69,30 @@ def make_parser() -> argparse.ArgumentParser:
     _add_resume(commands)
     _add_evaluate(commands)
     _add_translate(commands)
+    _add_export(commands)
     _add_chat(commands)
     _add_info(commands)
     _add_check(commands)
     _add_demo(commands)
+    for name, example in _EXAMPLES.items():
+        commands.choices[name].epilog = f"Example: python -m step_llm {name} {example}"
+    commands.choices["train"].shows_recipes = True
     return parser
+
+
+def _recipes():
+    """What an option of ``train`` is where it is not given."""
+    from step_llm.training.recipes import RECIPES
+
+    lines = ["", "The corpora's recipes, for what is not given:"]
+    for corpus, recipe in RECIPES.items():
+        fields = {"preset": recipe.preset, "tokens": recipe.tokens}
+        fields.update(vocab_size=recipe.vocab_size, **recipe.model, **recipe.training)
+        fields.pop("buckets", None)  # no option
+        options = (f"--{name.replace('_', '-')} {value}" for name, value in fields.items())
+        lines.append(textwrap.fill(f"{corpus}: {' '.join(options)}", 78, subsequent_indent="    ",
+                                   break_on_hyphens=False))  # fmt: skip
+    return "\n".join(lines) + "\n"
 
 
 def _add_fetch(commands):
@@ -74,7 +113,7 @@ def _add_fetch_model(commands):
     fetch = commands.add_parser(
         "fetch-model",
         help="download a published model, or copy it from a mirror",
-        description="Download a published model's folder with wget: weights as safetensors, "
+        description="Download a published model's folder: weights as safetensors, "
         "configuration, tokenizer. A download that was cut goes on where it stood.",
     )
     add = fetch.add_argument
@@ -124,6 +163,8 @@ def _add_train(commands):
     add("--peak-learning-rate", metavar="RATE", type=float, help="reached after the warm-up")
     add("--warmup-steps", metavar="N", type=int, help="updates until the peak")
     add("--label-smoothing", metavar="P", type=float, help="probability left to all words")
+    text = "weight of the agreement of two dropout masks (R-Drop); 0 without, at half the time"
+    add("--r-drop", metavar="ALPHA", type=float, help=text)
     text = "stop after so many epochs without a better BLEU; 0 never"
     add("--patience", metavar="N", type=int, help=text)
     add("--average", metavar="N", type=int, help="average the weights of the last so many epochs")
@@ -170,6 +211,25 @@ def _add_translate(commands):
     add("--show-attention", metavar="FILE", type=_path, help=text)
 
 
+def _add_export(commands):
+    export = commands.add_parser(
+        "export",
+        help="a trained translator in the format of an engine that serves it",
+        description="Write a trained translator for CTranslate2, or as MindIR for MindSpore Lite; "
+        "its tokenizers lie beside it. See docs/serving.md.",
+    )
+    add = export.add_argument
+    add("folder", metavar="DIR", type=_path, help=_RUN)
+    add("--to", required=True, choices=("ctranslate2", "mindir"), help="the engine's format")
+    add("out", metavar="OUT", type=_path, help="the folder to make")
+    add("--int8", action="store_true", help="of ctranslate2: weights of 8 bits")
+    add("--device", metavar="NAME", help=_DEVICE)
+    add = export.add_argument_group("fixed shapes of mindir").add_argument
+    add("--rows", metavar="N", type=int, help="sentences times beam size; default: 5")
+    add("--source-length", metavar="N", type=int, help="tokens of a source; default: 32")
+    add("--room", metavar="N", type=int, help="tokens of a translation; default: 64")
+
+
 def _add_search_options(add):
     add("--beam", metavar="N", type=int, default=5, help="beam size; 1 is greedy; default: 5")
     text = "alpha; 0 is none; default: 0.6"
@@ -206,14 +266,17 @@ def _add_info(commands):
 def _add_check(commands):
     check = commands.add_parser(
         "check",
-        help="whether everything works on this device: a report to paste into an issue",
-        description="Compare with PyTorch's outputs, train 50 steps, decode, measure; write a "
-        "report. The exit status is 0 if all passed.",
+        help="whether everything works on this device: a report to attach to an issue",
+        description="Compare with PyTorch's outputs, train 50 steps, decode, train in each "
+        "precision, compare each form of the device with the textbook's, train with several "
+        "processes; write a report. The exit status is 0 if all passed, 1 if a part failed.",
     )
     add = check.add_argument
     text = "default: runs/check.md"
     add("--out", metavar="FILE", type=_path, default="runs/check.md", help=text)
     add("--steps", metavar="N", type=int, default=50, help="updates to train; default: 50")
+    text = "run lesson 05 in quick mode too, which takes minutes"
+    add("--lesson", action="store_true", help=text)
     add("--device", metavar="NAME", help=_DEVICE)
 
 

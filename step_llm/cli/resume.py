@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from step_llm.cli.job import Job, begin, carry_out, full_name, read_texts
+from step_llm.cli.job import Job, begin, carry_out, full_name, notes_of, read_texts
 from step_llm.data.corpus import CORPORA
 from step_llm.models.weights import CheckpointError, read_json
 from step_llm.training.checkpoint import load_model, read_state
@@ -85,6 +85,4 @@ def refuse_changes(options, folder: Path) -> None:
 def _stored(checkpoint):
     """The configuration and the notes of a checkpoint's state."""
     state = read_state(checkpoint, "training", "config")
-    # Trainings that the command line did not start may say nothing of their languages.
-    notes = {"source": "de", "target": "en", **state.get("notes", {})}
-    return TrainingConfig.from_dict(state["config"]), notes
+    return TrainingConfig.from_dict(state["config"]), notes_of(checkpoint, state)

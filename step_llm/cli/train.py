@@ -7,10 +7,12 @@ from pathlib import Path
 
 from step_llm.cli.job import Job, begin, carry_out, full_name, read_texts
 from step_llm.cli.resume import refuse_changes, stored_job
+from step_llm.data.buckets import fewer
 from step_llm.data.vocabulary import train_tokenizers
 from step_llm.models.config import TransformerConfig
 from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
 from step_llm.models.transformer import Transformer
+from step_llm.runtime.device import current_device
 from step_llm.training.config import TrainingConfig
 from step_llm.training.recipes import recipe_for
 from step_llm.training.run_folder import read_run
@@ -42,6 +44,8 @@ def _new_job(options):
     recipe = recipe_for(options.corpus)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
     config = TrainingConfig(**{**recipe.training, **_given(options, names)})
+    if current_device() != "CPU":  # there a graph takes longer to compile, and padding costs less
+        config = dataclasses.replace(config, buckets=fewer(config.buckets))
     notes = {
         "corpus": full_name(options.corpus),
         "source": options.source or "de",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from step_llm.cli.terminal import visible
 from step_llm.decoding.translator import Translator
 from step_llm.evaluation.explorer import AttentionExplorer
 from step_llm.evaluation.plots import plot_attention
@@ -21,8 +22,25 @@ def run(options):
     translator = Translator(*load_model(options.folder))
     if options.show_attention:
         _show_attention(translator, options)
-    for translation in translated(translator, options.sentences or _standard_input(), options):
-        print(translation)
+    if not options.sentences and sys.stdin is not None and sys.stdin.isatty():
+        _converse(translator, options)
+        return
+    _say(translated(translator, options.sentences or _standard_input(), options))
+
+
+def _converse(translator, options):
+    """Each line is translated when it has been typed; without a word, this looks like waiting."""
+    end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D"
+    print(f"Type a sentence and Enter; {end} ends.", file=sys.stderr, flush=True)
+    for line in sys.stdin:
+        if line.strip():
+            _say(translated(translator, [line.strip()], options))
+
+
+def _say(translations):
+    for translation in translations:
+        print(visible(translation))
+    sys.stdout.flush()
 
 
 def _show_attention(translator, options):

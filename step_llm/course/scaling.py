@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["EXAMPLE", "LAYOUTS", "Decoder", "Layout", "Machine", "Needs", "needs", "table"]
+__all__ = [
+    "EXAMPLE", "LAYOUTS", "ONE_SERVER", "Decoder", "Layout", "Machine", "Needs", "needs", "table",
+]  # fmt: skip
 
 GIB = 2**30
 
@@ -192,17 +194,25 @@ LAYOUTS = {
     "8 share a layer": Layout(data=8, tensor=8, shards_optimizer=True),
     "8 share a layer, 4 stages": Layout(data=2, tensor=8, pipeline=4, shards_optimizer=True),
 }
+# The same model on the 8 devices of one server, where no message leaves it.
+ONE_SERVER = {
+    "8 copies, the optimizer sharded": Layout(data=8, shards_optimizer=True),
+    "activations recomputed": Layout(data=8, shards_optimizer=True, recomputes=True),
+    "2 share a layer": Layout(data=4, tensor=2, shards_optimizer=True),
+    "8 share a layer": Layout(tensor=8),
+    "2 stages": Layout(data=4, pipeline=2, shards_optimizer=True),
+}
 
 
-def table(model: Decoder = EXAMPLE, machine: Machine | None = None) -> str:
-    """The example's layouts, a row each, in Markdown."""
-    machine = machine or Machine()
+def table(layouts: dict[str, Layout] = LAYOUTS, machine: Machine | None = None) -> str:
+    """The example in each layout, a row each, in Markdown."""
+    model, machine = EXAMPLE, machine or Machine()
     lines = [
         "| layout | d × t × p | weights, gradients | Adam | activations | GiB per device | fits "
         "| compute | tensor | data | waiting | s per update |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    for name, layout in LAYOUTS.items():
+    for name, layout in layouts.items():
         need = needs(model, layout, machine)
         fits = "yes" if need.memory <= machine.memory else "no"
         lines.append(
@@ -216,4 +226,5 @@ def table(model: Decoder = EXAMPLE, machine: Machine | None = None) -> str:
 
 
 if __name__ == "__main__":
-    print(f"{EXAMPLE.parameters:,} weights\n\n{table()}")
+    print(f"{EXAMPLE.parameters:,} weights\n\n{table()}\n")
+    print(table(ONE_SERVER, Machine(far=Machine.near)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+
+from step_llm.runtime.files import replacing
 
 __all__ = ["plot_attention", "plot_heads", "plot_history"]
 
@@ -126,10 +127,5 @@ def plot_heads(weights: np.ndarray, path: str | Path | None = None, title: str =
 
 
 def _save(figure, path):
-    path = Path(path)
-    partial = path.with_name(f".{path.stem}.partial-{os.getpid()}.png")
-    try:
+    with replacing(Path(path)) as partial:
         figure.savefig(partial, dpi=150, format="png")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

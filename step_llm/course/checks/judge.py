@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import linecache
+import re
+import textwrap
+import traceback
 from collections.abc import Iterator
 
 import mindspore as ms
@@ -54,8 +60,38 @@ def call(function, *arguments, **options):
     except NotImplementedError:
         raise NotYet from None
     except Exception as error:
-        raise Wrong(f"your code raised {described(error)}") from None
+        raise Wrong(f"your code raised {described(error)}{_place(error)}") from None
+    if value is None and _is_written(function):
+        raise Wrong(
+            "your function returned None: return the result (a method like list.sort() gives none)"
+        )
     return given(value)
+
+
+def _is_written(function):
+    """Whether no `...` is left in a function, as in the cell that the reader was given."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    return not any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(tree))
+
+
+def _place(error):
+    """The last line of the reader's own that led to an exception, if it stands in a notebook, and
+    the shapes of what it names."""
+    frames = [
+        frame for frame in traceback.walk_tb(error.__traceback__)
+        if frame[0].f_globals.get("__name__") == "__main__"
+    ]  # fmt: skip
+    if not frames:
+        return ""
+    frame, number = frames[-1]
+    line = linecache.getline(frame.f_code.co_filename, number).strip()
+    named = ((name, frame.f_locals.get(name)) for name in dict.fromkeys(re.findall(r"\w+", line)))
+    shapes = [f"{name} {value.shape}" for name, value in named if hasattr(value, "shape")]
+    shapes = f"; {', '.join(shapes)}" if shapes else ""
+    return f" (line {number} of its cell{': ' if line else ''}{line}{shapes})"
 
 
 def described(error):
@@ -110,7 +146,8 @@ def as_array(value, name="the answer"):
                 "expected one Tensor or array"
             )
         value = np.stack(parts) if parts else np.zeros(0)
-    array = value.asnumpy() if isinstance(value, Tensor) else np.asarray(value)
+    # asarray on both: a subclass could bring its own idea of what is equal.
+    array = np.asarray(value.asnumpy() if isinstance(value, Tensor) else value)
     if array.dtype.kind not in "biuf":
         raise Wrong(f"{name} is {type(value).__name__}; expected numbers or a Tensor")
     return array

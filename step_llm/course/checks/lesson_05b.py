@@ -169,7 +169,7 @@ def exercise_4(build_pair):
         different = [name for name in common if (ours[name] != theirs[name]).any()]
         if different:
             raise Wrong(
-                f"{case}{len(different)} of the {len(common)} weights that both models have begin "
+                f"{case}of the {len(common)} weights that both models have, {len(different)} begin "
                 f"with other values, {different[0]} for one: the luck of the draw differs too"
             )
         if any(not np.isfinite(value).all() for value in theirs.values()):

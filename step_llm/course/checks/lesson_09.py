@@ -70,8 +70,10 @@ def exercise_2(make):
             other = images.copy()
             other[:, channel, top + row, left + column] += 1.0
             moved = np.flatnonzero(np.abs(tokens(other, 6) - whole).max(axis=(0, 2)) > 1e-4)
-            case = f"pixel ({top + row}, {left + column}) of a 4 × 6 image moves the tokens "
-            case += f"{moved.tolist()}; it should move token {place} alone"
+            case = (
+                f"pixel ({top + row}, {left + column}) of a 4 × 6 image moves the tokens "
+                f"{moved.tolist()}; it should move token {place} alone"
+            )
             if len(moved) != 1:
                 raise Wrong(case + (", its own" if len(moved) else "; it is not read at all"))
             if moved[0] != place:
@@ -134,7 +136,7 @@ def exercise_3(count):
             )
         for part, value in parts.items():
             if missing == value:
-                raise Wrong(text + f"{value:,} weights are missing: {part}")
+                raise Wrong(text + f"the count lacks {value:,} weights: {part}")
         if missing == (channels - 1) * patch**2 * d and channels > 1:
             raise Wrong(text + "a patch holds the pixels of all channels")
         if missing == layers * 4 * d:

@@ -186,7 +186,7 @@ def exercise_5(windows):
         ]  # fmt: skip
         counted = [place for _, first, end in triples for place in range(first, end)]
         if len(counted) > labels and len(set(counted)) == labels:
-            raise Wrong(case + f"{len(counted)} are counted: some of them more than once")
+            raise Wrong(case + f"in all {len(counted)} are counted: some of them more than once")
         if sorted(counted) != list(range(labels)):
             raise Wrong(case + "some predictions are not counted, or do not exist")
         begins = [begin for begin, _, _ in triples]
