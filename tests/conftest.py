@@ -7,6 +7,7 @@ import re
 
 # MindSpore reads this when it is first imported: errors only, no notes on missing accelerators.
 os.environ.setdefault("GLOG_v", "3")
+os.environ["STEP_LLM_LANGUAGE"] = "en"  # tests read what is said in English
 
 import mindspore as ms
 import pytest

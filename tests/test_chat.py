@@ -316,13 +316,18 @@ def test_folders_that_do_not_chat(folder, capsys, monkeypatch, tmp_path):
     assert "the conversation has 4102 tokens, but the model's context has 4096" in error
 
 
+def read_some(terminal, seconds):
+    """What comes from a terminal next; empty if nothing does for so long."""
+    is_there = select.select([terminal], [], [], seconds)[0]
+    return os.read(terminal, 65536).decode("utf-8", "replace") if is_there else ""
+
+
 def read_until(terminal, mark, seconds=240):
     """What comes from a terminal, until the mark is in it."""
     text, end = "", time.monotonic() + seconds
     while mark not in text:
         assert time.monotonic() < end, text[-500:]
-        if select.select([terminal], [], [], 1.0)[0]:
-            text += os.read(terminal, 65536).decode("utf-8", "replace")
+        text += read_some(terminal, 1.0)
     return text
 
 
@@ -348,9 +353,13 @@ def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
             text += os.read(terminal, 1000).decode("utf-8", "replace")
         process.send_signal(signal.SIGINT)
         read_until(terminal, "…\r\n> ")
-        time.sleep(0.5)  # nobody is faster than Python, which reads right after the prompt
-        process.send_signal(signal.SIGINT)  # where nothing is being answered
-        read_until(terminal, "Ctrl-C ends an answer")
+        # Where nothing is being answered. What comes between the prompt and the reading after it
+        # waits for the next key: so pressed again, as anybody would.
+        text, end = "", time.monotonic() + 240
+        while "Ctrl-C ends an answer" not in text:
+            process.send_signal(signal.SIGINT)
+            assert time.monotonic() < end, text
+            text += read_some(terminal, seconds=5)
         os.write(terminal, b"x" * 3000 + b"\n")
         read_until(terminal, "> ")
         os.write(terminal, b"/exit\n")

@@ -17,26 +17,15 @@ from mindspore import Tensor, nn
 from safetensors.numpy import load_file, save_file
 
 from step_llm.data.vocabulary import train_tokenizers
-from step_llm.models.bert import (
-    BertConfig,
-    BertForClassification,
-    BertForMaskedLM,
-    BertForPreTraining,
-)
-from step_llm.models.config import TransformerConfig
-from step_llm.models.decoder_lm import DecoderLM, DecoderLMConfig
 from step_llm.models.gpt import GPT, GPTConfig
-from step_llm.models.marian import Marian, MarianConfig
-from step_llm.models.neural_lm import NeuralLM, NeuralLMConfig
-from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslator
+from step_llm.models.recurrent import CELLS
 from step_llm.models.registry import ARCHITECTURES, architecture_of
-from step_llm.models.transformer import Transformer
-from step_llm.models.vit import ViT, ViTConfig
 from step_llm.models.weights import CheckpointError, weights_of
 from step_llm.training import checkpoint
 from step_llm.training.checkpoint import load_model, load_weights, read_state, save_checkpoint
 from step_llm.training.run_folder import find_checkpoint, read_run, write_run
 from step_llm.training.step import TrainStep
+from tests.support.small_models import model_for, small_models
 
 GERMAN = ["ein hund läuft .", "eine frau sitzt ."]
 ENGLISH = ["a dog runs .", "a woman sits ."]
@@ -54,7 +43,6 @@ STATE = {
     "config": {"epochs": 3, "buckets": [8]},
     "notes": {"word": "über"},
 }  # fmt: skip
-SIZES = {"d_model": 8, "num_heads": 2, "d_ff": 8, "num_encoder_layers": 1, "num_decoder_layers": 1}
 
 
 class Killed(BaseException):
@@ -64,13 +52,6 @@ class Killed(BaseException):
 @pytest.fixture(scope="module", params=[True, False], ids=["shared", "two vocabularies"])
 def tokenizers(request):
     return train_tokenizers(GERMAN, ENGLISH, kind="word", min_freq=1, shared=request.param)
-
-
-def model_for(tokenizers, seed=0, **changes):
-    tied = "all" if tokenizers.shared else "none"
-    fields = {**SIZES, "tied_embeddings": tied, **changes}
-    config = TransformerConfig(len(tokenizers.source), len(tokenizers.target), **fields)
-    return Transformer(config, seed=seed)
 
 
 def optimizer_for(model):
@@ -203,48 +184,6 @@ def test_what_fills_a_batch_is_saved_with_the_model(name, tokenizers, tmp_path):
 
 
 # ------------------------------------------------------------------- every kind of model
-
-SMALL = {"d_model": 8, "num_heads": 2, "num_layers": 1, "d_ff": 8}
-
-
-def small_models(tokenizers):
-    """For each architecture a model with random weights, and what it reads."""
-    sizes = len(tokenizers.source), len(tokenizers.target)
-    size = sizes[0]  # a model of one language goes by the first
-    ids = Tensor(np.array([[1, 4, 5, 2], [1, 5, 2, 0]], np.int32))
-    bert = BertForPreTraining(BertConfig(size + 1, **SMALL, max_length=6), seed=3)
-    # A fine-tuned model: another head on the body of the pre-trained one.
-    classifier = BertForClassification(bert.config, 3, bert.bert, seed=4)
-    image = Tensor(np.random.default_rng(5).normal(size=(2, 1, 4, 4)).astype(np.float32))
-    return {
-        "transformer": (model_for(tokenizers, seed=1), (ids, ids)),
-        **{
-            cell: (RecurrentTranslator(RecurrentConfig(*sizes, cell=cell, d_model=8)), (ids, ids))
-            for cell in CELLS
-        },
-        "neural_lm": (NeuralLM(NeuralLMConfig(size, 3, 8, 16), seed=1), (ids,)),
-        "gpt": (GPT(GPTConfig(size, **SMALL, max_length=6), seed=2), (ids,)),
-        "decoder_lm": (
-            DecoderLM(
-                DecoderLMConfig(size, **SMALL, d_head=6, rotary_scaling=("linear", 2.0)), seed=8
-            ),
-            (ids,),
-        ),
-        "marian": (
-            Marian(
-                MarianConfig(size, len(tokenizers.target), 12, 2, 1, 1, 16, tied_embeddings="none"),
-                pad_id=0,
-                bos_id=0,
-                eos_id=3,
-                seed=9,
-            ),
-            (ids, ids),
-        ),
-        "bert_pretraining": (bert, (ids,)),
-        "bert_masked_lm": (BertForMaskedLM(bert.config, seed=6), (ids,)),
-        "bert_classification": (classifier, (ids,)),
-        "vit": (ViT(ViTConfig(4, 2, 5, channels=1, **SMALL), seed=7), (image,)),
-    }
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -593,6 +532,8 @@ def test_a_folder_without_a_run(tmp_path, run):
     assert read_run(tmp_path) == {}
     refused(load_model, tmp_path, match="holds no checkpoint; expected a folder that")
     refused(load_model, tmp_path / "nowhere", match="holds no checkpoint")
+    write_run(tmp_path, {"last": "checkpoints/step-0000002"})  # stopped in its first epoch
+    refused(load_model, tmp_path, match="no best checkpoint yet; .*take its last one, .*0000002")
     write_run(run, {"best": "checkpoints/gone"})
     refused(load_model, run, match="gone")
 

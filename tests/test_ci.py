@@ -101,6 +101,15 @@ def test_every_target_is_one_of_the_makefile(workflow):
     assert called <= targets
 
 
+def test_the_other_systems_do_what_a_learner_there_does(workflow):
+    said = commands(workflow["jobs"]["unproven"])
+    called = re.findall(r"^python tools/make\.py (\S+)(.*)$", said, flags=re.MULTILINE)
+    assert [target for target, _ in called] == ["setup", "test-unit", "test-lessons"]
+    lessons = called[-1][1].split()
+    assert len(lessons) == 2
+    assert all((ROOT / lesson).is_file() for lesson in lessons)
+
+
 def test_every_lesson_is_run_and_once(workflow):
     groups = [variant["lessons"].split() for variant in variants(workflow["jobs"]["lessons"])]
     numbers = [number for group in groups for number in group]
@@ -131,7 +140,11 @@ def test_the_schedule_computes_the_golden_values_again(workflow):
     assert "schedule" in workflow["jobs"]["golden"]["if"]
     assert "make test-golden" in commands(workflow["jobs"]["golden"])
     # What runs at every push runs then too.
-    assert all("if" not in job for name, job in workflow["jobs"].items() if name != "golden")
+    assert "schedule" in workflow["jobs"]["devices"]["if"]
+    for command in ("make test-ascend", "make test-gpu"):
+        assert command in commands(workflow["jobs"]["devices"])
+    rare = ("golden", "devices")
+    assert all("if" not in job for name, job in workflow["jobs"].items() if name not in rare)
 
 
 def test_the_downloads_are_kept_between_runs(workflow):
@@ -139,3 +152,21 @@ def test_the_downloads_are_kept_between_runs(workflow):
         (setup,) = (s for s in job["steps"] if s.get("uses", "").startswith("actions/setup-python"))
         assert setup["with"]["cache"] == "pip", name
         assert list(ROOT.glob(setup["with"]["cache-dependency-path"])), name
+
+
+# ----------------------------------------------------------------------------- the shell scripts
+
+SCRIPTS = ("data/fetch_multi30k.sh", "tools/setup.sh", ".ci/run")
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck")
+def test_the_linter_of_shell_scripts_is_content():
+    done = subprocess.run(
+        ["shellcheck", "--external-sources", *SCRIPTS], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_shell_script_can_be_read_in_one_go():
+    for path in [*ROOT.glob("data/*.sh"), *ROOT.glob("tools/*.sh")]:
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, path

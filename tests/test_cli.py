@@ -11,12 +11,14 @@ import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from step_llm.cli import commands as cli
 from step_llm.cli import evaluate, resume, train, translate
 from step_llm.cli.parser import make_parser
 from step_llm.data.batches import encode_pairs
-from step_llm.data.corpus import read_parallel
+from step_llm.data.corpus import DataError, read_parallel
 from step_llm.data.vocabulary import train_tokenizers
 from step_llm.models.config import TransformerConfig
 from step_llm.models.transformer import Transformer
@@ -177,7 +179,7 @@ def test_evaluate_for_people(trained, corpus):
     assert "BLEU" in printed
     assert "chrF" in printed
     assert printed.count("on 15 sentences (nrefs:1") == 2
-    assert "sentences a second" in printed
+    assert "sentences per second" in printed
 
 
 @slow
@@ -391,14 +393,14 @@ def test_help_is_complete_and_imports_no_mindspore():
             "--corpus", "--out", "--resume", "--arch", "--attention", "--no-attention", "--preset",
             "--epochs", "--seed", "--device", "--source", "--target", "--tokens", "--vocab-size",
             "--positions", "--norm", "--dropout", "--batch-tokens", "--peak-learning-rate",
-            "--warmup-steps", "--label-smoothing", "--patience", "--average", "--save-every",
-            "--precision", "--accumulate",
+            "--warmup-steps", "--label-smoothing", "--r-drop", "--patience", "--average",
+            "--save-every", "--precision", "--accumulate",
         ],
         "resume": ["--epochs", "--device"],
         "evaluate": ["--corpus", "--split", "--json", *search],
         "translate": ["--show-attention", *search],
         "info": [],
-        "check": ["--out", "--steps", "--device"],
+        "check": ["--out", "--steps", "--device", "--lesson"],
         "demo": ["--corpus", "--mirror", "--out", "--device"],
     }  # fmt: skip
     assert sorted(options) == sorted(commands)
@@ -432,7 +434,6 @@ def test_the_help_names_what_there_is_to_choose(option, module, table):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "the following arguments are required: COMMAND"),
         (("fly",), "invalid choice: 'fly'"),
         (("train", "--corpus", "mini"), "required: --out"),
         (("train", "--corpus", "mini", "--out", "x", "--epochs", "many"), "invalid int value"),
@@ -467,6 +468,7 @@ def test_wrong_usage_is_one_line(capfd, arguments, words):
         (("--dropout", "nan"), "dropout is nan"),
         (("--peak-learning-rate", 0), "peak_learning_rate is 0.0; expected more than 0"),
         (("--label-smoothing", 1), "label_smoothing is 1.0"),
+        (("--r-drop", -1), "r_drop is -1.0; expected at least 0"),
         (("--batch-tokens", 10), "batch_tokens is 10; needs at least 64"),
         (("--vocab-size", 0), "vocab_size is 0"),
         (("--vocab-size", 10), "vocab_size is 10; expected at least"),
@@ -543,6 +545,7 @@ def test_a_run_is_never_overwritten(capfd, corpus, run):
         (("--peak-learning-rate", 0.01), None),
         (("--warmup-steps", 5), 400),
         (("--label-smoothing", 0.2), 0.1),
+        (("--r-drop", 3.0), 0.0),
         (("--save-every", 3), 200),
         (("--seed", 5), 0),
         (("--source", "fr"), "de"),
@@ -798,3 +801,43 @@ def test_multi30k_from_a_mirror_to_translations(offline, capfd):
     command = ["evaluate", str(out), "--corpus", str(part), "--beam", "1", "--json"]
     assert cli.main(command) == 0
     assert json.loads(capfd.readouterr().out)["sentences"] == 50
+
+
+# ------------------------------------------------------------------------------ finding one's way
+
+
+def test_no_word_at_all_shows_the_commands(capsys):
+    assert cli.main([]) == 0
+    assert "translate sentences given as arguments" in " ".join(capsys.readouterr().out.split())
+
+
+def test_each_command_has_an_example_that_it_takes():
+    parser = make_parser()
+    (commands,) = (action for action in parser._actions if action.dest == "command")
+    for name, command in commands.choices.items():
+        example = command.epilog.removeprefix("Example: python -m step_llm ")
+        assert parser.parse_args(shlex.split(example)).command == name
+    assert "--preset tiny --tokens bpe" in commands.choices["train"].format_help()
+
+
+def test_a_split_that_is_not_there_is_told_beside_those_that_are(tmp_path):
+    for name in ("train.de", "train.en", "val.de"):
+        (tmp_path / name).write_text("a\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"no file .*dev\.de; the folder has train, val$"):
+        read_parallel(tmp_path, "dev")
+
+
+def test_translating_in_a_terminal_says_what_is_waited_for(monkeypatch, capsys):
+    """And answers each line at once."""
+    lines = iter(["Ein Hund.\n", "\n", "Eine Katze.\n"])
+    monkeypatch.setattr(translate.sys, "stdin", type("T", (), {
+        "isatty": lambda self: True, "__iter__": lambda self: lines,
+    })())  # fmt: skip
+    monkeypatch.setattr(translate, "use_device", lambda device: None)
+    monkeypatch.setattr(translate, "load_model", lambda folder: ())
+    monkeypatch.setattr(translate, "Translator", lambda: None)
+    monkeypatch.setattr(translate, "translated", lambda _, texts, __: [t.upper() for t in texts])
+    translate.run(SimpleNamespace(device=None, show_attention=None, folder="x", sentences=()))
+    printed = capsys.readouterr()
+    assert printed.out == "EIN HUND.\nEINE KATZE.\n"
+    assert "Type a sentence and Enter; Ctrl-D ends." in printed.err

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from step_llm.models.config import PRESETS, TransformerConfig
+from step_llm.models.fields import check_fields, is_number, is_whole
 from step_llm.nn.positions import POSITION_SCHEMES
 
 SIZES = (
@@ -188,3 +190,30 @@ def test_a_missing_field_is_named():
 def test_wrong_values_are_refused_on_the_way_back():
     with pytest.raises(ValueError, match="num_heads 3"):
         TransformerConfig.from_dict({**config().to_dict(), "num_heads": 3})
+
+
+# ------------------------------------------------------------------ tables of what fields may be
+
+
+RULES = {"step": (is_whole, "a whole number"), "loss": (is_number, "a number")}
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "needed", "words"),
+    [
+        ({"step": 1.5}, "", (), "step is 1.5; expected a whole number"),
+        ({"step": True}, "state", (), "state.step is True; expected a whole number"),
+        ({"loss": float("nan")}, "", (), "loss is nan; expected a number"),
+        ({"loss": False}, "", (), "loss is False; expected a number"),
+        ({"loss": "2"}, "state", ("step",), "state.step is missing"),
+        ([], "state", (), "state is []; expected an object"),
+    ],
+)
+def test_a_field_that_breaks_its_rule_is_named(values, what, needed, words):
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        check_fields(values, RULES, what, needed)
+
+
+def test_fields_without_a_rule_and_those_that_may_be_missing_pass():
+    check_fields({"step": 3, "loss": 2, "word": None}, RULES, needed=("step",))
+    check_fields({}, RULES)

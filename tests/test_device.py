@@ -13,6 +13,7 @@ import pytest
 from step_llm.runtime import device
 from step_llm.runtime.device import (
     DeviceError,
+    chip,
     choose_device,
     current_device,
     present_devices,
@@ -97,6 +98,20 @@ def test_a_missing_device_names_what_is_present(machine, monkeypatch):
     assert started == []
 
 
+def test_a_gpu_that_is_not_found_says_where_cuda_is_looked_for(machine, monkeypatch, tmp_path):
+    """MindSpore asks CUDA_HOME for the version, and loads no plugin without it."""
+    machine({"CPU": 1})
+    told = "CUDA_HOME names no CUDA 11 with its bin/nvcc"
+    monkeypatch.delenv("CUDA_HOME", raising=False)
+    with pytest.raises(DeviceError, match=told):
+        use_device("GPU")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    assert device._cause("GPU") == told
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvcc").touch()
+    assert told not in device._cause("GPU")
+
+
 def test_a_device_that_is_there_but_does_not_compute(machine, monkeypatch):
     machine({"GPU": 1, "CPU": 1})
 
@@ -172,6 +187,7 @@ def test_on_this_machine():
     present = present_devices()
     assert list(present)[-1] == "CPU"
     assert current_device() in present
+    assert (chip() != "") == (current_device() == "Ascend")
     # What the tests run on, whatever it is, can be chosen again.
     assert use_device(current_device()).name == current_device()
 

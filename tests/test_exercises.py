@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import linecache
+import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -13,6 +16,8 @@ import pytest
 from mindspore import Tensor
 
 from step_llm import exercises
+from step_llm.course.checks import judge
+from tests.support.language import english_left
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -48,6 +53,10 @@ NAMED = [
 ]
 
 
+def numbers_in(text):
+    return sorted(re.findall(r"\d+(?:[.,]\d+)*", text))
+
+
 def _sources(folder):
     """Lesson number to the code of its notebook."""
     return {
@@ -58,11 +67,26 @@ def _sources(folder):
     }
 
 
+@pytest.fixture
+def said_in_chinese(monkeypatch):
+    """A function that gives what a reader of the Chinese edition is told, all of it Chinese."""
+
+    def told(number, message):
+        monkeypatch.setenv("STEP_LLM_LANGUAGE", "zh")
+        chinese = exercises.told(number, message)
+        assert re.search("[一-鿿]", chinese)
+        assert english_left(chinese) == [], chinese
+        return chinese
+
+    return told
+
+
 @pytest.mark.parametrize("number", exercises.numbers())
-def test_the_right_answer_passes(number):
+def test_the_right_answer_passes(number, said_in_chinese):
     status, message = exercises.result(number, *RIGHT[number])
     assert (status, message[-1:]) != ("passed", ""), "the message of a passed check says something"
     assert status == "passed", message
+    said_in_chinese(number, message)
 
 
 @pytest.mark.parametrize(("number", "answer"), ALSO_RIGHT)
@@ -71,16 +95,19 @@ def test_the_answer_may_come_in_another_form(number, answer):
 
 
 @pytest.mark.parametrize(("number", "answer"), WRONG_ANSWERS)
-def test_a_wrong_answer_is_refused_with_a_reason(number, answer):
+def test_a_wrong_answer_is_refused_with_a_reason(number, answer, said_in_chinese):
     status, message = exercises.result(number, *answer)
     assert status == "wrong"
     assert len(message) > 20
+    # A sentence with the same numbers, in the same way.
+    assert numbers_in(said_in_chinese(number, message)) == numbers_in(message)
 
 
 @pytest.mark.parametrize(("number", "answer", "words"), NAMED)
-def test_a_mistake_is_called_by_its_name(number, answer, words):
+def test_a_mistake_is_called_by_its_name(number, answer, words, said_in_chinese):
     status, message = exercises.result(number, *answer)
     assert (status, words in message) == ("wrong", True), message
+    assert numbers_in(said_in_chinese(number, message)) == numbers_in(message)
 
 
 @pytest.mark.parametrize("number", exercises.numbers())
@@ -120,11 +147,11 @@ def test_code_that_raises_is_wrong_and_says_what_was_raised(number):
     ],
     ids=["pair", "ragged", "list", "zip", "dict", "nothing"],
 )
-def test_no_kind_of_answer_is_a_crash(number, value):
+def test_no_kind_of_answer_is_a_crash(number, value, said_in_chinese):
     for answer in (lambda *a, **o: value(), value()):
         status, message = exercises.result(number, *[answer] * len(RIGHT[number]))
         assert status == "wrong", message
-        assert message
+        said_in_chinese(number, message)
 
 
 def test_lists_and_zips_of_numbers_are_arrays():
@@ -167,8 +194,33 @@ def test_check_prints_one_line(capsys):
     exercises.check("4.1", lambda x, weight, bias: 2.0)
     first, second, third = capsys.readouterr().out.splitlines()
     assert first.startswith("4.1 not yet: ")
-    assert second.startswith("4.1 passed: ")
-    assert third.startswith("4.1 wrong: ")
+    assert second.startswith("4.1 ✓ passed: ")
+    assert third.startswith("4.1 ✗ wrong: ")
+
+
+def test_a_terminal_and_a_notebook_show_it_in_colour(capsys, monkeypatch):
+    """Not "not yet", which every lesson's stored output holds: nothing is wrong yet."""
+    monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: True)
+    for answer in (None, *RIGHT["4.1"], lambda x, weight, bias: 2.0):
+        exercises.check("4.1", answer)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert first.startswith("4.1 not yet: ")
+    assert second.startswith("4.1 \033[1;32m✓ passed\033[0m: ")
+    assert third.startswith("4.1 \033[1;31m✗ wrong\033[0m: ")
+
+
+def test_a_notebook_breaks_a_long_message_between_words(capsys, monkeypatch):
+    message = " ".join(f"word-{number}" for number in range(40))
+    monkeypatch.setattr(exercises, "result", lambda *answer: ("wrong", message))
+    monkeypatch.setattr(exercises, "hints", lambda number: ())
+    exercises.check("4.1", None)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line == f"4.1 ✗ wrong: {message}"
+    monkeypatch.setattr(type(sys.stdout), "__module__", "ipykernel.iostream")
+    exercises.check("4.1", None)
+    lines = capsys.readouterr().out.replace("\033[1;31m✗ wrong\033[0m", "✗ wrong").splitlines()
+    assert max(map(len, lines)) <= 100
+    assert " ".join(part.strip() for part in lines) == line
 
 
 def test_an_unknown_exercise_names_those_there_are():
@@ -194,10 +246,60 @@ def test_an_error_that_mindspore_raises_late_is_about_the_answer():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith("4.1 wrong: your code raised ")
+    assert line.startswith("4.1 ✗ wrong: your code raised ")
 
 
 def test_an_answer_that_is_no_number_is_wrong():
     status, message = exercises.result("4.1", lambda x, weight, bias: "a half")
     assert status == "wrong"
     assert "expected numbers or a Tensor" in message
+
+
+@contextmanager
+def cell(source):
+    """The names that a notebook's cell defines, which knows its own lines."""
+    name = "<a cell>"
+    linecache.cache[name] = (len(source), None, source.splitlines(True), name)
+    names = {"__name__": "__main__"}
+    exec(compile(source, name, "exec"), names)
+    yield names
+    del linecache.cache[name]
+
+
+def test_an_exception_in_a_notebook_is_told_with_its_line():
+    """Of the reader's own code, also where that stands above what raised."""
+    with cell("def answer(x):\n    y = x + 1\n    return [1, 2].index(y)\n") as names:
+        match = r"ValueError: 9 is not in list \(line 3 of its cell: return \[1, 2\]\.index\(y\)\)$"
+        with pytest.raises(judge.Wrong, match=match):
+            judge.call(names["answer"], 8)
+
+    def elsewhere():
+        raise ValueError("no cell")
+
+    with pytest.raises(judge.Wrong, match=r"raised ValueError: no cell$"):
+        judge.call(elsewhere)
+
+
+def test_an_exception_is_told_with_the_shapes_that_its_line_names():
+    with cell("def answer(query, key):\n    size = 2\n    return query @ key * size\n") as names:
+        match = r"cell: return query @ key \* size; query \(2, 3\), key \(2, 3\)\)$"
+        with pytest.raises(judge.Wrong, match=match):
+            judge.call(names["answer"], np.ones((2, 3)), np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return x.sort()", judge.Wrong),
+        ("y = sorted(x)", judge.Wrong),
+        ("return None", judge.Wrong),
+        ("...", judge.NotYet),
+        ("y = sorted(x)\n    ...", judge.NotYet),
+        ("return ...", judge.NotYet),
+        ("raise NotImplementedError", judge.NotYet),
+    ],
+)
+def test_a_function_that_returns_nothing_is_not_an_empty_answer(body, expected):
+    with cell(f"def answer(x):\n    {body}\n") as names, pytest.raises(expected) as raised:
+        judge.call(names["answer"], [2, 1])
+    assert expected is judge.NotYet or "your function returned None" in str(raised.value)

@@ -1,4 +1,7 @@
-"""``fetch-model`` against a web server that answers as ModelScope, Hugging Face, or neither."""
+"""``fetch-model`` against a web server that answers as ModelScope, Hugging Face, or neither.
+
+With wget, and by Python alone.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from safetensors.numpy import save
 from step_llm.cli import commands
 from step_llm.models import published
 from step_llm.models.published import FetchError, fetch_model, model_folder, places
+from step_llm.runtime import download
 from step_llm.runtime.download import Downloader
 from tests.support.web_server import Source
 
@@ -28,8 +32,7 @@ def is_wget_1():
     return bool(wget) and "GNU Wget 1" in said
 
 
-pytestmark = pytest.mark.skipif(not is_wget_1(), reason="no GNU wget 1.x")
-
+ONLY_WGET = pytest.mark.skipif(not is_wget_1(), reason="no GNU wget 1.x")
 NAME = "somebody/tiny-1.0"
 WEIGHTS = "model.safetensors"
 INDEX = f"{WEIGHTS}.index.json"
@@ -116,14 +119,16 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setattr(places, "SOURCES", ())
 
 
-@pytest.fixture
-def fetch(tmp_path):
+@pytest.fixture(params=[pytest.param("wget", marks=ONLY_WGET), "python"])
+def fetch(tmp_path, request, monkeypatch):
     """Fetches into ``fetch.out``; ``fetch.said`` has the lines for the user."""
 
     def run(mirror=None, name=NAME, out=None, timeout=1.0):
         downloader = Downloader(timeout, tries=2, say=run.said.append)
         return fetch_model(name, out or run.out, mirror, downloader)
 
+    if request.param == "python":
+        monkeypatch.setattr(download, "has_wget", lambda: False)
     run.out, run.said = tmp_path / "a folder" / "model", []
     return run
 
@@ -226,7 +231,12 @@ def test_the_command(serve, capsys, tmp_path):
     mirror = serve(site(WHOLE)).url
     assert commands.main(["fetch-model", NAME, "--mirror", mirror]) == 0
     assert_whole(tmp_path / "data" / "models" / "tiny-1.0")
-    assert "is in place in" in capsys.readouterr().out
+    placed, following = capsys.readouterr().out.splitlines()[-2:]
+    folder = tmp_path / "data" / "models" / "tiny-1.0"
+    assert placed == f"{NAME} is in place in {folder}"
+    kind = json.loads((folder / "config.json").read_text()).get("model_type")
+    assert (f"step_llm chat {folder}" in following) == (kind in ("gpt2", "llama", "qwen2", "qwen3"))
+    assert following.startswith("next: ")
     out = str(tmp_path / "other")
     assert commands.main(["fetch-model", NAME, "--mirror", str(tmp_path), "--out", out]) == 2
     error = capsys.readouterr().err
@@ -478,11 +488,6 @@ def test_what_is_no_model_or_mirror(fetch, tmp_path):
     for wrong in ({"timeout": 0}, {"timeout": float("nan")}, {"tries": 0}):
         with pytest.raises(ValueError, match="expected"):
             Downloader(**wrong)
-
-
-def test_without_wget(serve, fetch, monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert "GNU wget is not installed" in refused(fetch, "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")

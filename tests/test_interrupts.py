@@ -36,6 +36,15 @@ while True:
     x = update(x)
     steps += 1
 """
+STOPPABLE = """
+from step_llm import course
+
+with course.stoppable():
+    print("running", flush=True)
+    while True:
+        x = update(x)
+print("goes on")
+"""
 AFTER = """
 x = update(x)
 print("goes on after", steps > 0, bool(np.isfinite(x.asnumpy()).all()))
@@ -77,6 +86,14 @@ def test_the_stop_button_of_a_notebook():
         client.execute_interactive(AFTER, timeout=60, output_hook=said.append)
         text = [m["content"]["text"] for m in said if m["msg_type"] == "stream"]
         assert text == ["goes on after True True\n"]
+        # As the lessons train: the cell goes on after its loop.
+        stop = threading.Timer(2.0, manager.interrupt_kernel)
+        stop.start()
+        said.clear()
+        ended = client.execute_interactive(STOPPABLE, timeout=60, output_hook=said.append)
+        assert ended["content"]["status"] == "ok", ended["content"]
+        text = "".join(m["content"]["text"] for m in said if m["msg_type"] == "stream")
+        assert text == "running\nstopped: going on with what was learned so far\ngoes on\n"
         manager.interrupt_kernel()  # where nothing runs, nothing happens
         time.sleep(1)
         said.clear()

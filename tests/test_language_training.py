@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 
+import mindspore as ms
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from step_llm.data.arrays import ArrayBatches
 from step_llm.data.batches import Batches, encode_texts
@@ -34,6 +35,8 @@ from step_llm.training.objectives import (
     IGNORED,
     class_objective,
     pretraining_objective,
+    r_drop_objective,
+    token_objective,
 )
 from step_llm.training.precision import refused_operators
 from step_llm.training.run_folder import find_checkpoint, read_run
@@ -96,6 +99,85 @@ def test_pretraining_objective(hidden):
     second = -np.mean([log_q[0, 1], log_q[2, 0]])
     assert float((total / count).asnumpy()) == pytest.approx(first + second, rel=1e-5)
     assert float(count.asnumpy()) == max(hidden, 1)
+
+
+class TwoMasks(nn.Cell):
+    """A model that answers two passes, in one call, with logits of its own for each."""
+
+    pad_id = PAD_ID
+
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = Parameter(Tensor(logits))
+
+    def construct(self, inputs):
+        return self.logits
+
+
+def r_drop_by_hand(logits, labels, alpha, smoothing):
+    """Equation 4 of the paper, halved, label by label."""
+    log_p = log_softmax(logits.astype(float))
+    total = 0.0
+    for place in zip(*np.nonzero(labels != PAD_ID)):
+        first, second = log_p[0][place], log_p[1][place]
+        for one in (first, second):
+            found = (1 - smoothing) * one[labels[place]] + smoothing * one.mean()
+            total -= found / 2
+        total += alpha / 4 * (np.exp(first) * (first - second)).sum()
+        total += alpha / 4 * (np.exp(second) * (second - first)).sum()
+    return total
+
+
+@pytest.mark.parametrize(("alpha", "smoothing"), [(0.0, 0.1), (3.0, 0.1), (5.0, 0.0)])
+def test_r_drop_objective(alpha, smoothing):
+    """Value and gradient, against NumPy in float64 and its differences."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(0, 2, (2, 3, 4, 6)).astype(np.float32)
+    labels = rng.integers(1, 6, (3, 4)).astype(np.int32)
+    labels[1, 2:], labels[2] = PAD_ID, PAD_ID
+    model = TwoMasks(logits.reshape(6, 4, 6))
+    objective, tensors = r_drop_objective(alpha), (Tensor(labels), Tensor(labels))
+    step = ms.value_and_grad(
+        lambda: objective(model, tensors, smoothing), None, model.trainable_params(), has_aux=True
+    )
+    (total, count), (gradient,) = step()
+    assert float(count.asnumpy()) == 6
+    expected = r_drop_by_hand(logits, labels, alpha, smoothing)
+    assert float(total.asnumpy()) == pytest.approx(expected, rel=1e-5)
+    differences = np.zeros(logits.shape)
+    for place in np.ndindex(logits.shape):
+        ends = []
+        for change in (1e-5, -1e-5):
+            changed = logits.astype(float)
+            changed[place] += change
+            ends.append(r_drop_by_hand(changed, labels, alpha, smoothing))
+        differences[place] = (ends[0] - ends[1]) / 2e-5
+    np.testing.assert_allclose(gradient.asnumpy(), differences.reshape(6, 4, 6), atol=1e-5)
+
+
+def test_without_dropout_r_drop_is_the_token_objective():
+    """Two passes that do not differ agree; with dropout they do not, and the sum is greater."""
+    labels = Tensor(np.array([[5, 6, 7, PAD_ID]], np.int32))
+    for dropout in (0.0, 0.4):
+        config = GPTConfig(
+            30, d_model=16, num_heads=2, num_layers=1, d_ff=32, max_length=8, dropout=dropout
+        )
+        model = GPT(config, 1).set_train(True)
+        plain, strict = (
+            float(r_drop_objective(alpha)(model, (labels, labels), 0.1)[0].asnumpy())
+            for alpha in (0.0, 1000.0)
+        )
+        alone = float(token_objective(model, (labels, labels), 0.1)[0].asnumpy())
+        if dropout:
+            assert strict > plain + 0.1
+        else:
+            assert strict == pytest.approx(alone, rel=1e-6) == plain
+
+
+@pytest.mark.parametrize("alpha", [-1.0, float("nan"), float("inf")])
+def test_r_drop_refuses(alpha):
+    with pytest.raises(ValueError, match=f"alpha is {alpha}; expected a number of at least 0"):
+        r_drop_objective(alpha)
 
 
 def test_a_step_with_another_objective_trains_a_classifier():
@@ -166,7 +248,8 @@ def test_array_batches_have_each_row_once(size, rows, seed, number):
     batches = ArrayBatches((images, labels), rows, fill=IGNORED, seed=seed)
     every = list(batches.epoch(number))
     assert len(every) == len(batches) == -(-size // rows)
-    assert all((x.shape, y.shape) == batches.shapes for x, y in every)
+    assert batches.shapes == ((rows, 2),)
+    assert all((x.shape, y.shape) == ((rows, 2), (rows,)) for x, y in every)
     x, y = (np.concatenate(arrays) for arrays in zip(*every))
     real = y != IGNORED
     assert sorted(y[real]) == list(range(size))
@@ -217,8 +300,8 @@ CONFIG = {
 }  # fmt: skip
 
 
-def gpt_trainer(tokenizer, folder, **changes):
-    model = GPT(GPTConfig(len(tokenizer), 16, 2, 1, 32, 0.0, 8), seed=1)
+def gpt_trainer(tokenizer, folder, dropout=0.0, **changes):
+    model = GPT(GPTConfig(len(tokenizer), 16, 2, 1, 32, dropout, 8), seed=1)
     texts = encode_texts(LINES, tokenizer, 8)
     return Trainer(
         model, tokenizer, Batches(texts, (8,), 64, seed=1),
@@ -284,6 +367,29 @@ def test_a_run_goes_on_where_it_was(tokenizer, tmp_path):
     weights = dict(rest.model.parameters_and_names())
     for name, parameter in whole.model.parameters_and_names():
         np.testing.assert_allclose(parameter.asnumpy(), weights[name].asnumpy(), atol=1e-5)
+
+
+def test_r_drop_is_of_the_updates_and_not_of_validation(tokenizer, tmp_path):
+    """Two trainings that differ in it alone: the first update's loss, and the validation's."""
+    losses, values = [], []
+    for alpha in (0.0, 1000.0):
+        trainer = gpt_trainer(tokenizer, tmp_path / str(alpha), r_drop=alpha, dropout=0.3)
+        values.append(trainer.evaluation_step.mean(trainer.validation_batches))
+        trainer.model.set_train(True)
+        batch = next(trainer.batches.epoch(0))
+        losses.append(float(trainer.train_step(1e-3, batch).loss.asnumpy()))
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    assert losses[1] > losses[0] + 0.1
+
+
+def test_r_drop_is_for_tokens_alone(tmp_path):
+    model = ViT(ViTConfig(4, 2, 4, 1, 32, 2, 1, 64), seed=1)
+    images = np.zeros((8, 1, 4, 4), np.float32), np.zeros(8, np.int32)
+    batches = ArrayBatches(images, 4, fill=IGNORED)
+    how = TrainingConfig(**{**CONFIG, "r_drop": 1.0})
+    with pytest.raises(ValueError, match="expected 0 for an objective"):
+        Trainer(model, None, batches, batches, how, tmp_path, objective=class_objective)
+    assert not any(tmp_path.iterdir())
 
 
 def test_both_tasks_of_bert_are_trained(tokenizer, tmp_path):

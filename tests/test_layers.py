@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn
 
-from step_llm.nn.cache import empty_cache, reorder, with_room, write
+from step_llm.nn.cache import empty_cache, reorder, take, with_room, write
 from step_llm.nn.decoder import DecoderLayer
 from step_llm.nn.encoder import EncoderLayer
 from step_llm.nn.feed_forward import FeedForward
@@ -286,10 +286,10 @@ def test_a_cache_grows_and_its_rows_change_places():
     np.testing.assert_array_equal(keys.asnumpy()[:, :, :4], cache[0][0].asnumpy())
     assert not keys.asnumpy()[:, :, 4:].any()
     parents = np.array([2, 0, 0], np.int32)
-    ((keys, values),) = reorder(cache, Tensor(parents))
+    ((keys, values),) = reorder(cache, Tensor(parents), take)
     np.testing.assert_array_equal(keys.asnumpy(), cache[0][0].asnumpy()[parents])
     np.testing.assert_array_equal(values.asnumpy(), cache[0][1].asnumpy()[parents])
-    assert reorder(cache, None) is cache
+    assert reorder(cache, None, take) is cache
     empty = empty_cache(layers=2, rows=3, num_heads=2, room=6, d_head=5)
     assert [(k.shape, v.shape) for k, v in empty] == [((3, 2, 6, 5), (3, 2, 6, 5))] * 2
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from step_llm.models.pretrained import folder, from_pretrained
+from step_llm.models import weights
+from step_llm.models.pretrained import from_pretrained
 from step_llm.models.weights import CheckpointError
 from step_llm.runtime import memory
 
@@ -41,7 +42,7 @@ def test_what_the_system_says(system):
 
 
 def test_a_model_that_is_too_large(monkeypatch):
-    monkeypatch.setattr(folder, "available_memory", lambda: 1000)
+    monkeypatch.setattr(weights, "available_memory", lambda: 1000)
     told = r"the model takes [\d,]+ bytes of memory in float32, but 1,000 are free"
     with pytest.raises(CheckpointError, match=told):
         from_pretrained(GOLDEN / "llama")
@@ -49,5 +50,5 @@ def test_a_model_that_is_too_large(monkeypatch):
 
 @pytest.mark.parametrize("there", [None, 10**9])
 def test_one_that_fits(monkeypatch, there):
-    monkeypatch.setattr(folder, "available_memory", lambda: there)
+    monkeypatch.setattr(weights, "available_memory", lambda: there)
     assert from_pretrained(GOLDEN / "llama").config.num_layers == 2

@@ -1,6 +1,5 @@
 """The embedded corpus: the German grammar against written-out tables, and the files themselves."""
 
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -12,21 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.scripts import load_script
+
 DATA = Path(__file__).resolve().parent.parent / "data"
 SPLITS = {"train": 8000, "val": 500, "test": 500}
 CASES = ("nom", "acc", "dat", "gen")
 
 
-def load_generator():
-    """data/ is not a package: load the generator from its file."""
-    spec = importlib.util.spec_from_file_location("make_mini_corpus", DATA / "make_mini_corpus.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-mini = load_generator()
+mini = load_script(DATA / "make_mini_corpus.py")
 
 
 def phrase(noun, determiner=mini.INDEFINITE, adjectives=(), plural=False, **after):

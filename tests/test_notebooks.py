@@ -5,7 +5,6 @@ That their cells run and print what is stored, nbval checks (`make test`).
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -15,6 +14,8 @@ from urllib.parse import unquote
 
 import nbformat
 import pytest
+
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -30,18 +31,12 @@ MOST_MARKED = 60
 each_notebook = pytest.mark.parametrize(
     "path", LESSONS + SOLUTIONS, ids=lambda p: f"{p.parent.name}/{p.stem}"
 )
+
 each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 
 
-def load(name, path):
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load("notebooks_tool", ROOT / "tools" / "notebooks.py")
-figures = load("make_figures", FIGURES / "make_figures.py")
+tool = load_script(ROOT / "tools" / "notebooks.py")
+figures = load_script(FIGURES / "make_figures.py")
 
 
 def read(path):
@@ -83,9 +78,21 @@ def test_a_notebook_holds_no_traces_of_the_machine(path):
     notebook = read(path)
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     for cell in notebook.cells:
-        assert set(cell.metadata) <= {"tags"}
+        assert set(cell.metadata) <= {"tags", "mystnb"}
     for output in outputs(notebook):
         assert tool.WIDGET not in output.get("data", {})
+
+
+@each_notebook
+def test_a_notebook_silences_the_notes_of_mindspore_and_not_its_errors(path):
+    """But two kinds of error lines: CORE's, that a cell stands in no file, at each compilation; and
+    ANALYZER's, some thirty lines before the exception that says the same.
+    """
+    source = "\n".join(cell.source for cell in code(read(path)))
+    levels = re.findall(r'environ\["(GLOG_v|MS_SUBMODULE_LOG_v)"\] = "([^"]*)"', source)
+    assert levels == [("GLOG_v", "3"), ("MS_SUBMODULE_LOG_v", "{CORE:4,ANALYZER:4}")]
+    imported = re.search(r"^(import|from) (mindspore|step_llm)", source, re.MULTILINE)
+    assert source.index("GLOG_v") < imported.start()
 
 
 @each_notebook
@@ -115,6 +122,17 @@ def test_few_cells_are_left_unchecked(capsys):
     assert count <= MOST_MARKED
 
 
+@each_notebook
+def test_a_cell_finds_its_files_wherever_the_notebook_lies(path):
+    """In notebooks/zh/ and in a reader's copy: by ``shipped``, not by a path from the notebook."""
+    for cell in code(read(path)):
+        for before, file in re.findall(
+            r"""(\w*\(?)["']((?:\.\./|\w+/)[\w./-]+)["']""", cell.source
+        ):
+            is_ours = file.startswith("../") or (ROOT / file).exists()
+            assert before == "shipped(" or not is_ours, f"{cell.id}: {file}"
+
+
 @each_lesson
 def test_a_lesson_has_what_every_lesson_has(path):
     notebook = read(path)
@@ -133,14 +151,44 @@ def test_a_lesson_has_what_every_lesson_has(path):
     assert "https://" in text, "the papers are linked"
 
 
+def name_and_number(path):
+    """As the front page has it: 05b What each part is worth."""
+    number, letter, name = re.match(r"# (\d+)(b?)\. (.+)", read(path).cells[0].source).groups()
+    return f"{int(number):02}{letter} {name}"
+
+
+@pytest.mark.parametrize(("folder", "solutions"), [("", "solutions"), ("zh", "答案")])
 @each_lesson
-def test_a_lesson_links_to_its_neighbours(path):
+def test_a_lesson_leads_to_its_neighbours_and_its_solutions(path, folder, solutions):
+    lessons = [NOTEBOOKS / folder / lesson.name for lesson in LESSONS]
     place = LESSONS.index(path)
-    neighbours = LESSONS[max(place - 1, 0) : place] + LESSONS[place + 1 : place + 2]
-    cells = read(path).cells
-    for neighbour in neighbours:
-        assert f"]({neighbour.name})" in cells[0].source
-        assert f"]({neighbour.name})" in cells[-1].source
+    ways = [f"[← {name_and_number(found)}]({found.name})" for found in lessons[:place][-1:]]
+    ways += [f"[{name_and_number(found)} →]({found.name})" for found in lessons[place + 1 :][:1]]
+    ways.append(f"[{solutions}](solutions/{path.name})")
+    cells = read(lessons[place]).cells
+    assert cells[0].source.splitlines()[2] == " | ".join(ways)
+    assert " | ".join(ways) in cells[-1].source.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("folder", "heading", "report", "good"),
+    [
+        ("", "Experiment", "**Report**", "**A good report**"),
+        ("zh", "实验", "**报告**", "**好的报告**"),
+    ],
+)
+@each_lesson
+def test_an_experiment_says_what_to_report_and_what_a_good_report_is(
+    path, folder, heading, report, good
+):
+    text = prose(read(NOTEBOOKS / folder / path.name))
+    first, *experiments = re.split(rf"(?m)^### {heading} \d+b?\.[A-Z]\b", text)
+    assert experiments
+    assert report not in first
+    for experiment in experiments:
+        assert experiment.count(report) == experiment.count(good) == 1
+    # One name for one thing: no rubric, no good answer.
+    assert not re.search(r"(?i)rubric|\*a good (report|answer)\*(?!\*)|评分标准|\*好的答案", text)
 
 
 def links(text):
@@ -152,7 +200,7 @@ def links(text):
 
 @pytest.mark.parametrize(
     "path",
-    [*LESSONS, *SOLUTIONS, ROOT / "README.md", ROOT / "data" / "README.md"],
+    [*LESSONS, *SOLUTIONS, *sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("d*/*.md"))],
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_every_link_and_image_resolves(path):
@@ -164,14 +212,30 @@ def test_every_link_and_image_resolves(path):
         assert file.exists(), f"{path.name} links to {target}"
 
 
-def test_the_readme_lists_every_lesson():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "folder"), [("README.md", ""), ("README.zh-CN.md", "zh/")])
+def test_the_front_page_is_short_and_lists_every_lesson(name, folder):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
     for path in LESSONS:
-        assert f"](notebooks/{path.name})" in text
+        assert f"](notebooks/{folder}{path.name})" in text
 
 
 def test_the_diagrams_are_the_ones_that_their_script_draws():
     assert figures.differences() == []
+
+
+def _luminance(colour):
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    parts = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_letters_in_diagrams_stand_out():
+    """Contrast with the white ground, by the Web Content Accessibility Guidelines (1.4.3)."""
+    assert 1.05 / (_luminance("#78909c") + 0.05) == pytest.approx(3.35, abs=0.01)
+    for name, text in figures.drawings().items():
+        for colour in set(re.findall(r'<text[^>]* fill="(#[0-9a-f]{6})"', text)):
+            assert 1.05 / (_luminance(colour) + 0.05) >= 4.5, (name, colour)
 
 
 def test_every_diagram_is_used_and_described():
@@ -185,6 +249,74 @@ def test_every_diagram_is_used_and_described():
         for element in root.iter():
             if element.tag.endswith("}text"):
                 assert float(element.get("font-size")) >= 11
+
+
+@pytest.mark.parametrize("folder", ["", "solutions", "zh", "zh/solutions"])
+def test_a_diagram_is_shown_wherever_markdown_is(folder):
+    """A picture is a plain link to a file beside the notebook, with words: no HTML, which the web
+    pages of repositories clean away, no attachment, which they do not know, no address of a server.
+    """
+    shown = 0
+    for path in sorted((NOTEBOOKS / folder).glob("*.ipynb")):
+        text = prose(read(path))
+        assert not re.search(r"<(img|svg|object|embed|iframe)\b|attachment:|data:image", text), path
+        pictures = re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", text)
+        assert len(pictures) == text.count("![")
+        for words, link in pictures:
+            assert re.fullmatch(r"figures/[\w-]+\.svg", link), (path, link)
+            assert (path.parent / link).exists(), (path, link)
+            assert len(words) > (20 if folder.startswith("zh") else 40), (path, link)
+            assert bool(re.search(r"[一-鿿]", words)) == folder.startswith("zh"), (path, link)
+        shown += len(pictures)
+    assert (shown > 30) == ("solutions" not in folder)
+
+
+def test_a_diagram_needs_nothing_but_its_file():
+    """Where a page shows an SVG as a picture, nothing in it is run, fetched or linked."""
+    for language in figures.FOLDERS:
+        for name, text in figures.drawings(language).items():
+            root = ElementTree.fromstring(text)
+            tags = {element.tag.split("}")[1] for element in root.iter()}
+            assert not tags & {"style", "script", "image", "foreignObject", "use", "a"}, name
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
+            assert set(root.keys()) >= {"width", "height", "viewBox"}, name
+
+
+LATIN = re.compile(r"[A-Za-z]{3,}\w*")
+
+
+def test_the_chinese_diagrams_have_no_english_words_left():
+    (chinese,) = figures.load("labels_zh")
+    kept = set()
+    for name, text in figures.drawings("zh-CN").items():
+        root = ElementTree.fromstring(text)
+        described = {child.tag.split("}")[1]: child.text for child in root}
+        for field in ("title", "desc"):
+            assert re.search(r"[一-鿿]", described[field]), name
+        for element in root.iter():
+            label = element.text or ""
+            if element.tag.endswith("}text") and LATIN.search(label):
+                words = {label} if label in chinese.KEPT else set(LATIN.findall(label))
+                assert words <= chinese.KEPT, (name, label)
+                kept |= words
+    assert kept == chinese.KEPT, "a word is kept that no diagram has"
+
+
+def test_every_chinese_label_is_used_by_a_diagram(monkeypatch):
+    canvas, chinese = figures.load("canvas", "labels_zh")
+    used = set()
+
+    class Words(dict):
+        def get(self, label, default=None):
+            used.add(label)
+            return super().get(label, default)
+
+    monkeypatch.setattr(canvas, "WORDS", Words())
+    drawn = figures.drawings("zh-CN")
+    assert set(chinese.LABELS) - used == set()
+    assert {f"{name}.svg" for name in chinese.TITLES} == set(drawn)
+    assert drawn.keys() == figures.drawings().keys()
+    assert not canvas.WORDS, "the English diagrams have English words again"
 
 
 # ---------------------------------------------------------------- tools/notebooks.py

@@ -11,8 +11,10 @@ import pytest
 
 from step_llm.cli import check, evaluate, fetch, resume, train
 from step_llm.cli import commands as cli
+from step_llm.cli.parser import make_parser
 from step_llm.runtime import openi
 from step_llm.runtime.openi import OpenIError, Task, find_task
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("CODE", "DATASET", "PRETRAIN_MODEL", "OUTPUT")
@@ -155,3 +157,37 @@ def test_a_training_run_ends_in_an_upload(task, monkeypatch):
     assert uploads == [task / "output"] * 2
     assert (task / "output" / "runs" / "a" / "made").exists()
     assert (task / "output" / "runs" / "b" / "made").exists()
+
+
+# ------------------------------------------------------------------------------ the boot file
+
+
+@pytest.fixture
+def boot():
+    return load_script(ROOT / "tools" / "openi_task.py")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ("", "train --corpus=multi30k --out=runs/task"),
+        ("--corpus=mini --data_url=/x --train_url=/y", "train --out=runs/task --corpus=mini"),
+        ("--command=check --num_gpus=1", "check"),
+        ("--epochs=2 --resume", "train --corpus=multi30k --out=runs/task --epochs=2 --resume"),
+    ],
+)
+def test_a_tasks_parameters_are_options_of_a_command(boot, parameters, expected):
+    words = boot.words_of(parameters.split())
+    assert words == expected.split()
+    assert make_parser().parse_args(words).command == words[0]
+
+
+def test_a_task_keeps_the_images_mindspore(boot, monkeypatch):
+    called = []
+    monkeypatch.setattr(boot.subprocess, "call", lambda command, **_: called.append(command) or 0)
+    monkeypatch.setattr(sys, "argv", ["openi_task.py", "--command=info"])
+    assert boot.main() == 0
+    pip, program = called
+    assert not [word for word in pip if "mindspore" in word]
+    assert [word for word in pip if word.startswith(("numpy>=", "c2net>="))]
+    assert program[1:] == ["-m", "step_llm", "info"]

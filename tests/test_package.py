@@ -114,12 +114,14 @@ def test_the_wheel_has_what_is_needed_and_no_more(wheel):
         names = {name for name in archive.namelist() if not name.endswith("/")}
         (points,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "step_llm = step_llm.__main__:main" in archive.read(points).decode()
-    own = (".py", ".html")  # modules, and the page of the attention explorer
+    own = (".py", ".html", ".json")  # modules, the attention explorer's page, hints and tables
     modules = {f"step_llm/{name}" for name in files(ROOT / "step_llm") if name.endswith(own)}
     data = {f"data/mini/{name}" for name in files(ROOT / "data" / "mini")}
-    data |= {"data/fetch_multi30k.sh", "data/multi30k.sha256", "data/novels/README.md"}
+    data |= {"data/fetch_multi30k.sh", "data/download.sh", "data/multi30k.sha256"}
+    data |= {"data/multi30k.sources", "data/novels/README.md"}
     data |= {f"data/novels/{path.name}" for path in (ROOT / "data" / "novels").glob("*.txt")}
-    data |= {f"data/reviews/{name}" for name in files(ROOT / "data" / "reviews")}
+    for folder in ("reviews", "translator"):
+        data |= {f"data/{folder}/{name}" for name in files(ROOT / "data" / folder)}
     golden = {f"tests/golden/{path.name}" for path in (ROOT / "tests" / "golden").glob("*.npz")}
     assert len(golden) >= 13
     shipped = {f"step_llm/_shipped/{name}" for name in data | golden}
@@ -184,6 +186,6 @@ def test_the_check_trains_on_the_corpus_and_compares_with_the_golden_files(elsew
     )
     assert check.returncode in (0, 1)  # two updates teach nothing, so that part may fail
     report = (elsewhere / "here" / "new" / "report.md").read_text(encoding="utf-8")
-    assert "| as PyTorch (golden files) | pass | 4 comparisons" in report
+    assert re.search(r"\| as PyTorch \(golden files\) \| pass \| \d+ s \| 4 comparisons", report)
     assert "| training, 2 steps |" in report
     assert "shapes compiled in" in report

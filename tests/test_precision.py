@@ -36,6 +36,7 @@ from step_llm.training.objectives import (
     IGNORED,
     class_objective,
     pretraining_objective,
+    r_drop_objective,
     token_objective,
 )
 from step_llm.training.precision import (
@@ -310,6 +311,9 @@ def pretraining_batches():
 SMALL = {"d_model": 16, "num_heads": 2, "num_layers": 1, "d_ff": 32, "dropout": 0.0}
 OBJECTIVES = {
     "GPT": (lambda: GPT(GPTConfig(30, **SMALL, max_length=8), 1), token_objective, text_batches),
+    "R-Drop": (
+        lambda: GPT(GPTConfig(30, **SMALL, max_length=8), 1), r_drop_objective(3.0), text_batches,
+    ),
     "ViT": (
         lambda: ViT(ViTConfig(4, 2, 3, channels=1, **SMALL), 1), class_objective, image_batches,
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import io
 import os
 import re
@@ -15,14 +14,13 @@ import pytest
 
 from step_llm import read_reviews
 from step_llm.data.corpus import DataError
+from tests.support.scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "data" / "reviews"
 SPLITS = ("train", "val", "test")
 
-spec = importlib.util.spec_from_file_location("make_reviews", ROOT / "data" / "make_reviews.py")
-make_reviews = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_reviews)
+make_reviews = load_script(ROOT / "data" / "make_reviews.py")
 
 
 def test_the_file_is_the_one_that_its_readme_names():

@@ -98,7 +98,10 @@ def test_links_and_pipes_stay(begun, tmp_path):
 
 def test_what_a_kill_left_is_removed_by_the_names_that_we_make(begun):
     folder, _ = begun
-    ours = (".run.json.partial-7", ".log.partial-7", ".history.partial-7.png", ".probe-7")
+    ours = (
+        ".run.json.partial-7", ".log.jsonl.partial-7", ".history.png.partial-7",
+        ".log.partial-7", ".history.partial-7.png", ".probe-7",  # an older version's
+    )  # fmt: skip
     others = (".env", ".log.partial-x", ".notes.partial-7", ".probe-mine", ".history.partial-7")
     for name in (*ours, *others):
         (folder.path / name).write_text("", encoding="utf-8")

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from step_llm.course.scaling import EXAMPLE, GIB, LAYOUTS, Decoder, Layout, Machine, needs, table
+from step_llm.course.scaling import (
+    EXAMPLE,
+    GIB,
+    LAYOUTS,
+    ONE_SERVER,
+    Decoder,
+    Layout,
+    Machine,
+    needs,
+    table,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 # Small enough to be worked out by hand.
@@ -56,6 +66,7 @@ def test_copies_share_the_sequences_evenly():
 def test_the_page_shows_what_the_module_computes():
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     assert table() in page
+    assert table(ONE_SERVER, Machine(far=Machine.near)) in page
     assert f"{EXAMPLE.parameters:,} weights" in page
     assert f"{LAYOUTS['64 copies'].devices} of {Machine().memory // GIB} GiB" in page
 

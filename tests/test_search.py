@@ -292,6 +292,8 @@ def test_the_length_penalty_is_the_papers():
         ({"source": SOURCE[0]}, r"source has shape \(5,\)"),
         ({"source": SOURCE.astype(np.float32)}, "expected integers"),
         ({"beam_size": 0}, "beam_size is 0"),
+        ({"beam_size": 100_000}, "beam_size is 100000; expected 1 … 1,000"),
+        ({"length_penalty": 1e308}, r"length_penalty is 1e\+308; expected .* at most 10"),
         ({"n_best": 4}, "expected 1 <= n_best <= beam_size"),
         ({"length_penalty": -1.0}, "length_penalty is -1.0; expected a number of at least 0"),
         ({"length_penalty": np.nan}, "length_penalty is nan"),

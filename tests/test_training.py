@@ -7,6 +7,7 @@ nothing is compiled. Training on the command line, and killing it: test_cli.py.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import re
@@ -488,6 +489,19 @@ def test_a_second_training_in_the_same_folder_is_refused(tmp_path):
         pass
 
 
+def test_the_bar_says_when_a_shape_is_compiled(tmp_path, capsys):
+    """Each once, and in no later epoch."""
+    trainer = trainer_for(tmp_path, measure=scripted())
+    trainer.progress = True
+    trainer.fit()
+    shown = re.findall(r"compiling shape (\d) of (\d)", capsys.readouterr().err)
+    shapes = len(trainer.batches.shapes)
+    # A bar is drawn again when it ends, so what it says may stand there twice in a row.
+    numbers = [int(number) for number, _ in shown]
+    assert [n for n, _ in itertools.groupby(numbers)] == list(range(1, shapes + 1))
+    assert {int(every) for _, every in shown} == {shapes}
+
+
 def test_what_a_kill_left_behind_is_cleared(loop):
     trainer = loop()
     left = (".run.json.partial-7", ".log.partial-7", ".history.partial-7.png", ".probe-7")
@@ -496,7 +510,8 @@ def test_what_a_kill_left_behind_is_cleared(loop):
     write_run(trainer.folder, {"run": "killed before its first checkpoint"})
     (trainer.folder / "checkpoints" / ".step-0000001.partial-7").mkdir(parents=True)
     (trainer.folder / "checkpoints" / ".step-0000001.partial-7" / "x").touch()
-    (trainer.folder / "log.jsonl").write_text('{"event": "step", "step": 1}\n{"eve', "utf-8")
+    log = '{"event": "step", "step": 1}\nnull\n[1]\n{"step": "2"}\n{"eve'
+    (trainer.folder / "log.jsonl").write_text(log, "utf-8")
     trainer.fit()
     assert [p for p in trainer.folder.rglob("*") if p.name.startswith(".")] == []
     assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 10))
@@ -776,6 +791,9 @@ def test_without_a_peak_it_is_the_papers(loop):
         ("label_smoothing", math.nan),
         ("label_smoothing", "0.1"),
         ("label_smoothing", None),
+        ("r_drop", -0.1),
+        ("r_drop", math.inf),
+        ("r_drop", None),
         ("peak_learning_rate", 0.0),
         ("peak_learning_rate", math.nan),
         ("peak_learning_rate", math.inf),

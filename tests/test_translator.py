@@ -74,6 +74,14 @@ def test_a_sentence_of_any_length(translator):
     assert translations[0] == translator.translate([GERMAN[1]], batch_size=4)[0]
 
 
+@pytest.mark.parametrize("call", ["translate", "attention_maps"])
+def test_a_sentence_that_no_memory_holds_is_refused(translator, call):
+    """The memory of attention grows with its square."""
+    text = "hund " * 5000
+    with pytest.raises(ValueError, match=r"'hund .* has 5,000 tokens; expected less"):
+        getattr(translator, call)([text] if call == "translate" else text)
+
+
 def test_a_sentence_beyond_learned_positions_is_refused(tokenizers):
     translator = translator_for(tokenizers, positions="learned", max_length=20)
     (fits,) = translator.translate([" ".join(["hund"] * 19)])
