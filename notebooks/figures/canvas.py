@@ -21,9 +21,13 @@ COLOURS = {
     "bad": ("#f6cfcf", "#bf4b4b"),
     "plain": ("#ffffff", "#78909c"),
 }
+# The outlines' colours as letters: darker, so that their contrast with white is at least 4.5.
+LETTERS = {"#d5802b": "#a55c10", "#c9667a": "#b4485f", "#3f86bd": "#2f74a8"}
 INK = "#263238"
-FAINT = "#78909c"
+FAINT = "#546e7a"
 _FONT = "Helvetica, Arial, 'Noto Sans', 'Noto Sans SC', sans-serif"
+# English label to Chinese, while the diagrams of the Chinese edition are drawn (labels_zh.py).
+WORDS: dict[str, str] = {}
 
 
 class Canvas:
@@ -49,7 +53,7 @@ class Canvas:
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="{radius:g}" '
             f'fill="{fill}" stroke="{outline}" stroke-width="1.4"/>'
         )
-        lines = label.split("\n") if label else []
+        lines = WORDS.get(label, label).split("\n") if label else []
         first = y + height / 2 - (len(lines) - 1) * size * 0.62
         for number, line in enumerate(lines):
             self.text(
@@ -62,11 +66,11 @@ class Canvas:
     ):  # fmt: skip
         """One line of text with its baseline at y; anchor is start, middle or end."""
         style = ' font-weight="bold"' if bold else ""
-        style += ' font-style="italic"' if italic else ""
+        style += ' font-style="italic"' if italic and label not in WORDS else ""
         style += f' transform="rotate({rotate:g} {x:g} {y:g})"' if rotate else ""
         self.parts.append(
             f'<text x="{x:g}" y="{y:g}" font-size="{size:g}" text-anchor="{anchor}" '
-            f'fill="{colour}"{style}>{escape(label)}</text>'
+            f'fill="{LETTERS.get(colour, colour)}"{style}>{escape(WORDS.get(label, label))}</text>'
         )
 
     def line(self, *points, colour=INK, width=1.5, dashed=False, arrow=False):
@@ -76,7 +80,7 @@ class Canvas:
         style += ' marker-end="url(#head)"' if arrow else ""
         self.parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width:g}"'
-            f'{style}/>'
+            f"{style}/>"
         )
 
     def arrow(self, *points, colour=INK, width=1.5, dashed=False):
@@ -120,12 +124,13 @@ class Canvas:
                         size,
                     )  # fmt: skip
 
-    def svg(self) -> str:
-        """The whole file."""
+    def svg(self, language: str = "") -> str:
+        """The whole file; by ``language`` a browser picks the Chinese or the Japanese glyphs."""
         return "\n".join(
             [
                 f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {self.width} {self.height}" '
                 f'width="{self.width}" height="{self.height}" role="img" '
+                f"{f'lang={quoteattr(language)} ' if language else ''}"
                 f"aria-label={quoteattr(self.title)} font-family={quoteattr(_FONT)}>",
                 f"<title>{escape(self.title)}</title>",
                 f"<desc>{escape(self.description)}</desc>",

@@ -101,8 +101,8 @@ def two_scores() -> Canvas:
     canvas.arrow((550, 142), (550, 127))
     canvas.arrow((550, 92), (550, 74))
     canvas.text(550, 66, "score", 14)
-    canvas.text(680, 255, "learned", 12, "start", colour="#8a7f1e")
-    canvas.text(630, 113, "learned", 12, "start", colour="#8a7f1e")
+    canvas.text(680, 255, "learned", 12, "start", colour="#776d14")
+    canvas.text(630, 113, "learned", 12, "start", colour="#776d14")
     return canvas
 
 
