@@ -11,18 +11,12 @@ import sys
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent / "step_llm"
-# Model, training, data and decoding of the translator; other models, devices and commands are not.
-TRANSLATOR = (
-    "nn/*.py", "nn/forms/cpu.py", "nn/forms/__init__.py", "models/config.py",
-    "models/transformer.py", "models/weights.py", "data/corpus.py", "data/vocabulary.py",
-    "data/batches.py", "training/*.py", "decoding/decoders.py", "decoding/search.py",
-    "decoding/translator.py",
-)  # fmt: skip
-# What only other models need.
-OTHERS = (
-    "nn/additive_attention.py", "nn/lora.py", "nn/recurrent.py", "nn/rms_norm.py", "nn/swiglu.py",
-    "training/recipes.py",
-)  # fmt: skip
+# Model, training, data and decoding; scores, the device and commands are not.
+ROOMS = ("nn", "models", "data", "decoding", "training")
+# What training a translator begins with. Its forms are imported by the device's name.
+ROOTS = ("models.transformer", "training.translation", "nn.forms.cpu")
+# It names every model that a checkpoint can hold, and so imports them all.
+REGISTRY = "models.registry"
 
 
 def code_lines(path: Path) -> int:
@@ -37,10 +31,44 @@ def code_lines(path: Path) -> int:
     return len(lines)
 
 
+def translator() -> set[Path]:
+    """The modules that a translator imports, directly or by way of others, in these rooms."""
+    found, waiting = set(), [*ROOTS]
+    while waiting:
+        module = waiting.pop()
+        path = PACKAGE.joinpath(*module.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if path in found or module.split(".")[0] not in ROOMS or not path.is_file():
+            continue
+        found.add(path)
+        if module != REGISTRY:
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom) and node.module.startswith("step_llm."):
+                    imported = node.module.removeprefix("step_llm.")
+                    # What is imported may be a module itself.
+                    waiting += [imported, *(f"{imported}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def shares(paths) -> dict[str, int]:
+    """How many of the lines name what is imported or offered, declare arguments, or raise."""
+    counts = {"imports and __all__": 0, "signatures": 0, "errors": 0}
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            lines = getattr(node, "end_lineno", 0) - getattr(node, "lineno", 0) + 1
+            is_list = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+            if is_list or isinstance(node, (ast.Import, ast.ImportFrom)):
+                counts["imports and __all__"] += lines
+            elif isinstance(node, ast.FunctionDef):
+                counts["signatures"] += node.body[0].lineno - node.lineno
+            elif isinstance(node, ast.Raise):
+                counts["errors"] += lines
+    return counts
+
+
 def main() -> None:
     if sys.argv[1:] == ["translator"]:
-        paths = {path for pattern in TRANSLATOR for path in PACKAGE.glob(pattern)}
-        paths -= {PACKAGE / name for name in OTHERS}
+        paths = translator()
     else:
         paths = set(PACKAGE.rglob("*.py"))
     total = 0
@@ -48,7 +76,8 @@ def main() -> None:
         lines = code_lines(path)
         total += lines
         print(f"{lines:5} {path.relative_to(PACKAGE)}")
-    print(f"{total:5} together")
+    print(f"{total:5} together, of these", end=" ")
+    print(", ".join(f"{lines} {kind}" for kind, lines in shares(paths).items()))
 
 
 if __name__ == "__main__":

