@@ -12,6 +12,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+# A time here includes compiling: no graph of an earlier run is taken.
+os.environ["STEP_LLM_GRAPH_CACHE"] = "0"
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 # What growth.py varies, as the pictures and the README call it.
@@ -51,11 +54,30 @@ def write_results(name: str, content: dict) -> None:
     print(f"wrote {path.relative_to(ROOT)}")
 
 
+def step_llm(*words, capture: bool = False) -> str:
+    """Run a command of the library, and return what it prints if that is asked for."""
+    command = [sys.executable, "-m", "step_llm", *map(str, words)]
+    output = subprocess.PIPE if capture else None
+    return subprocess.run(command, cwd=ROOT, check=True, stdout=output, text=True).stdout
+
+
+def finished(folder: Path) -> tuple[dict, dict]:
+    """What a run folder says of its checkpoints, and the state of the last one.
+
+    The best checkpoint, which is scored, knows nothing of the epochs after it.
+    """
+    run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    state = json.loads((folder / run["last"] / "state.json").read_text(encoding="utf-8"))
+    return run, state
+
+
 def run_worker(side: str, task: str, options: dict) -> dict:
-    """One measurement in a fresh process: "ours" (this Python) or "theirs" (.venv-golden)."""
+    """One measurement in a fresh process: "ours" and "engine" (this Python), or "theirs"
+    (.venv-golden)."""
     python, script = {
         "ours": (sys.executable, "benchmarks/ours.py"),
         "theirs": (str(PEER_PYTHON), "benchmarks/theirs.py"),
+        "engine": (sys.executable, "benchmarks/engine.py"),
     }[side]
     threads = str(cores())
     environment = {

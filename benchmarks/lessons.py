@@ -1,17 +1,21 @@
 """How long each lesson takes on this machine in quick mode, and its memory; for the README's table.
 
-    STEP_LLM_QUICK=1 python benchmarks/lessons.py [NAME …]
+    STEP_LLM_QUICK=1 python benchmarks/lessons.py [--warm] [NAME …]
 
-Each lesson runs from top to bottom on a copy, in a process of its own. The result goes to
-benchmarks/results/lessons.json; `python benchmarks/readme.py` puts it into the README.
+Each lesson runs from top to bottom on a copy, in a process of its own. Without --warm it compiles
+every graph. With it, each runs twice, and the time is that of the second run, which finds the
+graphs of the first. The result goes to benchmarks/results/lessons.json; `python
+benchmarks/readme.py` puts it into the README.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 
@@ -31,22 +35,38 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
+def run(lesson) -> dict:
+    """Minutes and memory of one lesson."""
+    started = time.perf_counter()
+    command = [sys.executable, "-c", RUN, str(lesson)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return {
+        "minutes": round((time.perf_counter() - started) / 60, 2),
+        "memory_gib": round(int(done.stdout.splitlines()[-1]) / 2**20, 2),
+    }
+
+
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as 02_attention")
+    parser.add_argument("--warm", action="store_true", help="the time with all graphs compiled")
+    options = parser.parse_args()
     os.environ["STEP_LLM_QUICK"] = "1"
     path = RESULTS / "lessons.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"lessons": {}}
     content.update({"machine": machine(), "date": date.today().isoformat()})
     lessons = sorted(ROOT.glob("notebooks/*.ipynb"))
-    chosen = [lesson for lesson in lessons if not sys.argv[1:] or lesson.stem in sys.argv[1:]]
-    for lesson in chosen:
-        started = time.perf_counter()
-        command = [sys.executable, "-c", RUN, str(lesson)]
-        done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        content["lessons"][lesson.stem] = {
-            "minutes": round((time.perf_counter() - started) / 60, 2),
-            "memory_gib": round(int(done.stdout.splitlines()[-1]) / 2**20, 2),
-        }
-        print(lesson.stem, content["lessons"][lesson.stem], flush=True)
+    with tempfile.TemporaryDirectory() as graphs:
+        if options.warm:
+            os.environ["STEP_LLM_GRAPH_CACHE"] = graphs
+        for lesson in lessons:
+            if options.names and lesson.stem not in options.names:
+                continue
+            found = run(lesson)
+            if options.warm:
+                found = {"warm_minutes": run(lesson)["minutes"]}
+            content["lessons"].setdefault(lesson.stem, {}).update(found)
+            print(lesson.stem, found, flush=True)
     write_results("lessons", content)
 
 

@@ -1,12 +1,12 @@
-"""Two processes of one thread beside one process of two threads; write the results as JSON.
+"""One, two and four processes that share the same number of threads; write the results as JSON.
 
     python benchmarks/parallel.py
 
 The same training step in each layout: `msrun` starts the processes of a group, each takes its rows
-of the batch, and their gradients are summed. A process of one thread is held to one core, its own.
-The layouts take turns, each measurement in fresh processes. The machine needs two quiet cores. The
-results go to benchmarks/results/parallel.json, and `python benchmarks/readme.py` puts them into the
-README.
+of the batch, and their gradients are summed. A process of one thread is held to one core; four of
+them share two. The layouts take turns, each measurement in fresh processes. The machine needs two
+quiet cores. The results go to benchmarks/results/parallel.json, and `python benchmarks/readme.py`
+puts them into docs/using.md.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from pathlib import Path
 
 from common import ROOT, machine, summary, timed, write_results
 
-# Processes, and threads of each.
-LAYOUTS = {"1x1": (1, 1), "1x2": (1, 2), "2x1": (2, 1)}
+# Processes, and threads of each: one thread in all, then two, then four.
+LAYOUTS = {
+    "1x1": (1, 1), "1x2": (1, 2), "2x1": (2, 1), "1x4": (1, 4), "2x2": (2, 2), "4x1": (4, 1),
+}  # fmt: skip
 
 
 def main():
@@ -100,7 +102,8 @@ def worker(task):
     """One process of a layout: seconds of the training step that the trainer would take."""
     if task["threads"] == 1:
         # Before MindSpore is imported, which makes as many threads as the process has cores.
-        os.sched_setaffinity(0, [task["cores"][int(os.environ.get("RANK_ID", 0))]])
+        cores = task["cores"]
+        os.sched_setaffinity(0, [cores[int(os.environ.get("RANK_ID", 0)) % len(cores)]])
     import numpy as np
     from mindspore import Tensor
     from ours import RATE, model_of, train_step_of

@@ -1,4 +1,5 @@
-"""Write the README's tables from benchmarks/results/*.json; --check only compares."""
+"""Write the tables of README.md and docs/serving.md from benchmarks/results/*.json; --check only
+compares."""
 
 from __future__ import annotations
 
@@ -259,10 +260,10 @@ def measured_on(content: dict) -> str:
 PICTURES = """
 ![Three plots of the seconds of a training step: against sequence length, sentences in a batch and \
 d_model, each above a line for the arithmetic at the machine's peak](\
-benchmarks/results/growth-training.png)
+../benchmarks/results/growth-training.png)
 
 ![Seconds of greedy decoding against the tokens written; the line without a cache is the steeper \
-one](benchmarks/results/growth-decoding.png)"""
+one](../benchmarks/results/growth-decoding.png)"""
 
 
 def speed_table() -> str:
@@ -286,12 +287,6 @@ def speed_table() -> str:
     for part in (part for part in (*SPEED, "operations") if part in content):
         measured.setdefault(measured_on(content[part]), []).append(f"`{part}`")
     notes = [f"{', '.join(parts)}: {where}." for where, parts in measured.items()]
-    if "epoch" in content:
-        compiled = content["epoch"]["results"]["ours"]["all_shapes_compiled_seconds"]
-        notes.append(
-            "From the start of training until all eight shapes were compiled: "
-            f"{spread(compiled)} s (goal: at most 20)."
-        )
     if "growth" in content:
         growth = content["growth"]["results"]
         exponents = ", ".join(
@@ -370,27 +365,113 @@ def precision_table() -> str:
 
 
 def parallel_table() -> str:
-    """A row for each layout, and the two that use both cores side by side."""
+    """A row for each layout, then what several processes make of one process's threads."""
     content = read("parallel")
     if not content:
         return "To be measured."
     rates = content["tokens_per_second"]
     alone = rates["1x1"]["median"]
-    rows = [
-        "| processes × threads | tokens/s | times 1 × 1 | share of the ideal 2 |",
-        "|---|---|---|---|",
-    ]
+    rows = ["| processes × threads | tokens/s | times 1 × 1 |", "|---|---|---|"]
+    beside = []
     for name, rate in rates.items():
-        times = rate["median"] / alone
-        share = "–" if name == "1x1" else f"{times / 2:.0%}"
-        rows.append(f"| {name.replace('x', ' × ')} | {spread(rate)} | {times:.2f} | {share} |")
+        rows.append(
+            f"| {name.replace('x', ' × ')} | {spread(rate)} | {rate['median'] / alone:.2f} |"
+        )
+        processes, threads = map(int, name.split("x"))
+        one = rates.get(f"1x{processes * threads}")
+        if processes > 1:
+            share = f"{rate['median'] / one['median']:.0%}"
+            beside.append(f"{name.replace('x', ' × ')} {share}")
     options = content["options"]
     note = (
-        f"- Two processes of one thread make {rates['2x1']['median'] / rates['1x2']['median']:.0%} "
-        f"of the tokens of one process of two threads. A training step of `{options['preset']}`, "
-        f"{options['rows']} × {options['length']}; {measured_on(content)}."
+        f"- Of the tokens of one process with as many threads: {', '.join(beside)}. A training "
+        f"step of `{options['preset']}`, {options['rows']} × {options['length']}; "
+        f"{measured_on(content)}."
     )
     return "\n".join([*rows, "", note])
+
+
+SERVE = {
+    "ours": "step_llm",
+    "float32": "exported, float32",
+    "int8": "exported, int8",
+    "theirs": "Hugging Face, Marian",
+}
+
+
+def serve_table() -> str:
+    """A row for each side; in brackets how many times as fast as Hugging Face."""
+    content = read("serve")
+    if not content:
+        return "To be measured: `python benchmarks/serve.py`."
+    results = content["results"]
+    rows = [f"| sentences per second | {' | '.join(results)} |", "|---" * (1 + len(results)) + "|"]
+    for side, name in SERVE.items():
+        cells = []
+        for sides in results.values():
+            times = sides[side]["median"] / sides["theirs"]["median"]
+            cells.append(spread(sides[side]) + ("" if side == "theirs" else f", {times:.2f} ×"))
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    engine = content["machine"]["ctranslate2"]
+    return "\n".join([*rows, "", f"- CTranslate2 {engine}; {measured_on(content)}."])
+
+
+def compiling_table() -> str:
+    """A row for the first run and one for every later one."""
+    content = read("compiling")
+    if not content:
+        return "To be measured: `python benchmarks/compiling.py`."
+    rows = ["| seconds until | the first update | all shapes have been seen |", "|---|---|---|"]
+    for name, run in content["results"].items():
+        first, every = spread(run["first_update_seconds"]), spread(run["all_shapes_seconds"])
+        rows.append(f"| {name} | {first} | {every} |")
+    shapes = content["results"]["first run"]["shapes"]
+    return "\n".join([*rows, "", f"- {shapes} shapes; {measured_on(content)}."])
+
+
+def recipe_table() -> str:
+    """A row for each step of the ladder that has been trained, then where that was."""
+    content = read("recipe")
+    rows = [
+        "| recipe | options of `train` | seeds | minutes | to 36.5 | to 40 "
+        "| validation BLEU | test BLEU | commit |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    notes = {}
+    for name, step in content.items():
+        runs = step["runs"]
+        if not runs:
+            continue
+        words = " ".join(f"{key} {value}" for key, value in step["options"].items())
+        minutes = statistics.mean(run["minutes"] for run in runs)
+        reached = [minutes_until(runs, bleu) for bleu in (36.5, 40.0)]
+        scores = [mean_score(runs, split) for split in ("validation", "test")]
+        rows.append(
+            f"| {name} | `{words}` | {', '.join(str(run['seed']) for run in runs)} | "
+            f"{minutes:.0f} | {' | '.join(reached + scores)} | {runs[0]['commit'] or '–'} |"
+        )
+        for run in runs:
+            note = f"{measured_on(run)}; `{run['validation']['signature']}`."
+            note += f" {run['remark']}" if "remark" in run else ""
+            notes.setdefault(note, None)
+    if len(rows) == 2:
+        return "To be measured: `python benchmarks/recipe.py`."
+    return "\n".join([*rows, "", *(f"- {note}" for note in notes)])
+
+
+def minutes_until(runs: list, bleu: float) -> str:
+    """The mean minutes until a greedy validation BLEU; a dash where a run did not reach it."""
+    firsts = [
+        next((e["seconds"] for e in run["history"] if e["validation_bleu"] >= bleu), None)
+        for run in runs
+    ]
+    return "–" if None in firsts else f"{statistics.mean(firsts) / 60:.0f}"
+
+
+def mean_score(runs: list, split: str) -> str:
+    """The mean BLEU of runs on a split; a dash where one was not scored."""
+    found = [run[split]["bleu"] for run in runs if split in run]
+    return f"{statistics.mean(found):.2f}" if len(found) == len(runs) else "–"
 
 
 def spread(values: dict) -> str:
@@ -454,7 +535,7 @@ SPEED = {
 def with_minutes(text: str) -> str:
     """The last column of the table of lessons."""
     for name, run in read("lessons").get("lessons", {}).items():
-        row = re.compile(rf"^(\|.*\(notebooks/{name}\.ipynb\).*\|)[^|\n]*\|$", re.MULTILINE)
+        row = re.compile(rf"^(\|.*\(notebooks/(?:zh/)?{name}\.ipynb\).*\|)[^|\n]*\|$", re.MULTILINE)
         text = row.sub(rf"\g<1> {run['minutes']:.1f}, {run['memory_gib']:.1f} GiB |", text)
     return text
 
@@ -466,25 +547,45 @@ def with_table(text: str, name: str, table: str) -> str:
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
 
 
+# Where each table stands: <!-- name: begin --> … <!-- name: end --> in exactly one of the pages.
+TABLES = {
+    "results": translation_table,
+    "family": family_tables,
+    "ablation": ablation_table,
+    "decoder": decoder_table,
+    "precision": precision_table,
+    "speed": speed_table,
+    "parallel": parallel_table,
+    "serve": serve_table,
+    "compiling": compiling_table,
+    "recipe": recipe_table,
+}
+PAGES = (
+    "README.md", "README.zh-CN.md", "docs/results.md", "docs/benchmarks.md", "docs/using.md",
+    "docs/serving.md",
+)  # fmt: skip
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="exit 1 if the README differs")
+    parser.add_argument("--check", action="store_true", help="exit 1 if a table differs")
     options = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    wanted = with_table(with_minutes(text), "results", translation_table())
-    wanted = with_table(wanted, "family", family_tables())
-    wanted = with_table(wanted, "ablation", ablation_table())
-    wanted = with_table(wanted, "decoder", decoder_table())
-    wanted = with_table(wanted, "speed", speed_table())
-    wanted = with_table(wanted, "precision", precision_table())
-    wanted = with_table(wanted, "parallel", parallel_table())
-    if options.check:
-        if wanted != text:
-            print("README.md does not hold the results; run: python benchmarks/readme.py")
-        return int(wanted != text)
-    readme.write_text(wanted, encoding="utf-8")
-    return 0
+    status, missing = 0, dict(TABLES)
+    for page in PAGES:
+        path = ROOT / page
+        text = path.read_text(encoding="utf-8")
+        wanted = with_minutes(text)
+        for name in [name for name in missing if f"<!-- {name}: begin -->" in text]:
+            wanted = with_table(wanted, name, missing.pop(name)())
+        if wanted != text and options.check:
+            print(f"{page} does not hold the results; run: python benchmarks/readme.py")
+            status = 1
+        elif wanted != text:
+            path.write_text(wanted, encoding="utf-8")
+    for name in missing:
+        print(f"no page has a place for the table {name}")
+        status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def bench_decode(data):
     for name, beam in (("greedy", 1), ("beam 5", 5)):
         options = {
             "preset": "tiny", "vocab": data["vocab"], "beam": beam, "rows": 64,
-            "batches": _by_length(data["test"], 64),
+            "batches": by_length(data["test"], 64),
         }  # fmt: skip
         runs = paired("decode", options, 3 if beam == 1 else 2)
         found[name] = {
@@ -198,7 +198,7 @@ PARTS = {
 }
 
 
-def _by_length(pairs, rows):
+def by_length(pairs, rows):
     """Batches of sources sorted by length; each with its longest reference as output length."""
     ordered = sorted(pairs, key=lambda pair: len(pair[0]), reverse=True)
     return [
@@ -231,6 +231,7 @@ def multi30k():
         "pairs": str(path),
         "vocab": len(pieces),
         "pieces": pieces,
+        "tokenizers": tokenizers,
         "validation": [source.tolist() for source in encoded_validation.source],
         "references": list(validation.target),
         "test": [
@@ -253,14 +254,14 @@ def main():
         print(f"{part}:", flush=True)
         content[part] = {
             "machine": machine(),
-            "peers": _peers() if part != "growth" else {},
+            "peers": peers() if part != "growth" else {},
             "date": date.today().isoformat(),
             "results": PARTS[part](data),
         }
         write_results("speed", content)
 
 
-def _peers():
+def peers():
     question = (
         "import importlib.metadata as m, json, platform; print(json.dumps({'python': "
         "platform.python_version(), **{p: m.version(p) for p in ('torch', 'transformers')}}))"

@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from datetime import date
 from pathlib import Path
 
-from common import ROOT, machine, write_results
+from common import ROOT, finished, machine, step_llm, write_results
 
 
 def main():
@@ -48,13 +46,8 @@ def main():
 
 
 def result(out, seed, scores):
-    """What one run was and what it reached, from its own checkpoints.
-
-    The best checkpoint, which is scored, knows nothing of the epochs after it: how long the run was
-    stands in the last one.
-    """
-    run = json.loads((out / "run.json").read_text())
-    state = json.loads((out / run["last"] / "state.json").read_text())
+    """What one run was and what it reached, from its own checkpoints."""
+    run, state = finished(out)
     model = json.loads((out / run["last"] / "config.json").read_text())
     history = state["training"]["history"]
     return {
@@ -74,13 +67,6 @@ def result(out, seed, scores):
         "model": model,
         "training": state["config"],
     }
-
-
-def step_llm(*arguments, capture=False):
-    command = [sys.executable, "-m", "step_llm", *map(str, arguments)]
-    output = subprocess.PIPE if capture else None
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=output, text=True)
-    return done.stdout
 
 
 if __name__ == "__main__":
