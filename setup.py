@@ -17,7 +17,10 @@ SHIPPED = (
     "data/novels/*.txt",
     "data/novels/README.md",
     "data/reviews/*",  # the licence beside the texts
+    "data/translator/*",
     "data/fetch_multi30k.sh",
+    "data/download.sh",
+    "data/multi30k.sources",
     "data/multi30k.sha256",
     "tests/golden/*.npz",  # `python -m step_llm check` compares with them
 )

@@ -20,21 +20,12 @@
 #
 # exit status: 0 all texts are in place; 1 some are not; 2 wrong usage; 130 or 143 stopped by a signal
 set -euo pipefail
-set -euo pipefail
-export LC_ALL=C # wget's messages are read below, so they have to be the untranslated ones
+export LC_ALL=C # download.sh reads wget's messages, so they have to be the untranslated ones
+here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# The archives' training texts have an empty line more at the end; their val.de is another text, which the
-# SHA-256 refuses. mmt16_task1_test.tar.gz is not listed: on its older test.de scores would not compare.
-sources=${MULTI30K_SOURCES-"
-  https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw
-  https://cdn.jsdelivr.net/gh/multi30k/dataset@master/data/task1/raw
-  https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/training.tar.gz
-  https://raw.githubusercontent.com/neychev/small_DL_repo/master/datasets/Multi30k/validation.tar.gz
-  https://www.quest.dcs.shef.ac.uk/wmt16_files_mmt/training.tar.gz
-  https://www.quest.dcs.shef.ac.uk/wmt16_files_mmt/validation.tar.gz"}
+sources=${MULTI30K_SOURCES-$(sed '/^#/d' "$here/multi30k.sources")}
 layouts="data/task1/raw/FILE.gz FILE.gz FILE training.tar.gz validation.tar.gz" # of a mirror
 most=4194304 # bytes of a text; the longest, train.de, has 2110398
-here=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 out=$here/multi30k mirror=${MULTI30K_MIRROR:-} checksums=$here/multi30k.sha256 timeout=20 tries=3
 quiet='' bar='' held='' wget_pid='' todo='' missing='' made_out=''
 
@@ -68,6 +59,10 @@ unpack() { # PATH FILE FROM, to standard output
   esac
 }
 
+# download ADDRESS FILE
+# shellcheck source-path=SCRIPTDIR
+. "$here/download.sh"
+
 # Takes FILE out of PATH, which came from FROM and is packed as its name says, and if the SHA-256 agrees puts
 # it into its place. What is cut or broken is left to the sum to tell; head alone says that the disk is full.
 accept() { # PATH FILE FROM
@@ -84,99 +79,6 @@ accept() { # PATH FILE FROM
   why="wrong bytes: the SHA-256 of the text is ${sum:0:16}..., expected ${expected:0:16}..."
   [ "$(size_of "$text")" -le "$most" ] || why="wrong bytes: more than $most of them"
   case $3 in *.tar.gz) [ -s "$text" ] || why="no $2 in the archive, or not a whole archive" ;; esac
-  return 1
-}
-
-# One run of wget, which leaves its exit status in $status. A watchdog stands beside it, as wget's time-out
-# does not see a server that sends a byte now and then; 143 says that it ended the run.
-one_try() { # ADDRESS PART HOST
-  local since=$SECONDS before check
-  check=$(cat "$tmp/check $3" 2>/dev/null || true) before=$(size_of "$2") status=0
-  (
-    # ulimit counts 512 bytes on some systems, 1024 on others: wget may write the limit, or twice as much.
-    { trap '' XFSZ && ulimit -S -f $((most / 512)); } 2>/dev/null || true
-    # shellcheck disable=SC2086 # $check and $bar are options or nothing
-    cd "${2%/*}" && # so that wget's bar shows the name and no path
-      exec wget --continue --tries=1 --timeout="$timeout" --connect-timeout="$knock" $check $bar \
-        --output-file="$tmp/log" --output-document="${2##*/}" -- "$1"
-  ) &
-  wget_pid=$!
-  while kill -0 "$wget_pid" 2>/dev/null; do
-    sleep 0.05
-    [ $((SECONDS - since)) -gt "$timeout" ] || continue
-    [ $(($(size_of "$2") - before)) -ge $((1024 * timeout)) ] || kill "$wget_pid" 2>/dev/null || true
-    since=$SECONDS before=$(size_of "$2")
-  done
-  wait "$wget_pid" 2>/dev/null || status=$?
-  wget_pid=''
-  [ "$status" != 3 ] || [ "$(size_of "$2")" -ge "$most" ] || die "cannot write $2: is the disk full?"
-}
-
-# What a failed try means, in $why, and what follows, in $next: retry, silent (the host is not asked again),
-# slow (the one, then the other), restart (what is there cannot be continued) or nothing.
-judge() { # HOST PART
-  local log answer
-  log=$(tr -cd '\n -~' <"$tmp/log" || true)
-  answer=${log##*awaiting response... } answer=${answer%%$'\n'*} next=''
-  [ "$status" != 143 ] || log="$log timed out"
-  case $status:$log in
-  0:*) why="an empty file" ;;
-  3:*) why="wrong bytes: more than $most of them" next=restart ;;
-  5:* | 4:*"establish SSL"*) why="no secure connection to $1" next=slow ;;
-  8:*"response... "408* | 8:*"response... "429* | 8:*"response... "5*) why="HTTP $answer" next=retry ;;
-  8:*"response... "*) why="HTTP $answer" ;;
-  *"response... "[1-9]*"timed out"*) why="$1 was too slow or fell silent for $timeout s" next=slow ;;
-  *"connected."*"timed out"*) why="$1 took the connection but did not answer within $timeout s" next=slow ;;
-  4:*"connected."*) why="the download was cut off at $(size_of "$2") bytes" next=retry ;;
-  *"unable to resolve"*) why="the name of $1 could not be resolved" next=silent ;;
-  *"Connection refused"*) why="$1 refused the connection" next=silent ;;
-  4:* | 143:*) why="no connection to $1 within $knock s" next=silent ;;
-  *) why="wget failed with status $status: ${log##*$'\n'}" next=restart ;;
-  esac
-}
-
-# Takes FILE from ADDRESS by way of a .part, going on from what that holds: it is named after the file there,
-# so one source can go on where another was cut off.
-download() { # ADDRESS FILE
-  local host=${1#*://} name=${1##*/} part=$parts/${1##*/}.part try resumed
-  host=${host%%/*} host=${host##*@} next=skip
-  why=$(cat "$tmp/silent $host" 2>/dev/null) && return 1
-  next='' why="GNU wget is not installed, and downloading needs it"
-  [ -n "$wget" ] || return 1
-  [ ! -L "$part" ] || rm -f "$part" # it would be written through
-  for ((try = 1; try <= tries; try++)); do
-    if [ -n "$next" ]; then
-      [ "$next" != restart ] || why="$why; once more from the beginning"
-      say "$name: $why; try $try of $tries" >&2
-      sleep 1
-    fi
-    resumed=$(size_of "$part")
-    one_try "$1" "$part" "$host"
-    if [ "$status" = 5 ] && [ ! -e "$tmp/check $host" ]; then
-      warn "the certificate of $host could not be verified; retrying without the check: the SHA-256 decides"
-      echo --no-check-certificate >"$tmp/check $host"
-      one_try "$1" "$part" "$host"
-    fi
-    if [ "$status" = 0 ] && [ -s "$part" ]; then
-      mv -f "$part" "$tmp/got"
-      held=$1
-      [ "$resumed" = 0 ] || held=''
-      accept "$tmp/got" "$2" "$1" && return
-      next=restart
-    else
-      judge "$host" "$part"
-    fi
-    if [ ! -s "$part" ] || [ "$next" = restart ]; then rm -f "$part"; fi
-    case $resumed:$next in
-    *:retry | *:slow) ;;
-    [1-9]*:restart) try=$((try - 1)) ;; # the kept part may be to blame; the try does not count
-    *) break ;;
-    esac
-  done
-  case $next in slow | silent) ;; *) return 1 ;; esac
-  # A host that stayed silent, or dripped, through every try would do so for the next file.
-  echo "$why" >"$tmp/silent $host"
-  say "not asked again in this run: $host did not answer before" >&2
   return 1
 }
 
@@ -274,7 +176,8 @@ for file in train.de train.en val.de val.en test.de test.en; do
 done
 
 if [ -n "$todo" ]; then
-  wget=$(wget --version 2>/dev/null | grep "GNU Wget" || true) # needed only where an address is asked
+  wget='' # needed only where an address is asked
+  if command -v wget >/dev/null; then wget=$(wget --version 2>&1 || true); fi
   knock=$((timeout < 10 ? timeout : 10)) # seconds; TCP has sent its first packet four times by then
   [ -n "$quiet" ] || [ ! -t 2 ] || bar="--show-progress --progress=bar:force:noscroll"
   [ -d "$out" ] || made_out=yes
