@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -288,19 +289,21 @@ def machines():
             ip("netns", "del", name)
 
 
-@slow
-def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, alone, tmp_path):
-    """Their 20 updates are those of the one process. Each of two namespaces has an msrun with two
-    workers; they reach each other only through their addresses."""
-    names, why = machines
-    out, port, jobs = tmp_path / "run", free_port(), []
+def four_processes(names, corpus, alone, folder):
+    """The run folder and the logs of a job that goes on after ``alone``'s 20 updates.
+
+    In place of the logs None, if the workers did all their work and MindSpore's scheduler then took
+    one of them for dead: seen once, when the scheduler got no sign of a worker for 200 s, though
+    that worker had taken part in every sum.
+    """
+    out, port, jobs = folder / "run", free_port(), []
     shutil.copytree(alone, out)
     run = {"last": "checkpoints/step-0000020", "best": "checkpoints/step-0000020"}
     (out / "run.json").write_text(json.dumps(run), encoding="utf-8")
     for newer in ("step-0000040", "average-0000040"):
         shutil.rmtree(out / "checkpoints" / newer)
     job = arguments(corpus, out, "--resume")
-    logs = [tmp_path / f"machine{rank}" for rank in range(2)]
+    logs = [folder / f"machine{rank}" for rank in range(len(names) or 1)]
     patient = {"MS_NODE_TIMEOUT": "200"}  # on a busy machine a silent worker need not be dead
     try:
         for rank, name in enumerate(names):
@@ -312,14 +315,33 @@ def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, 
             jobs.append(start(4, job, logs[rank], prefix, options, **patient))
         if not names:
             jobs.append(start(4, job, logs[0], **patient))
-        for process, its_logs in zip(jobs, logs):
-            try:
-                assert process.wait(timeout=300) == 0, said(its_logs)
-            except subprocess.TimeoutExpired:
-                pytest.fail("no end after 300 s:\n" + "\n".join(map(said, logs)))
+        deadline = time.monotonic() + 300
+        try:
+            ends = [process.wait(timeout=deadline - time.monotonic()) for process in jobs]
+        except subprocess.TimeoutExpired:
+            pytest.fail("no end after 300 s:\n" + "\n".join(map(said, logs)))
     finally:
         for its_logs in logs:
             end(its_logs)
+    if any(ends):
+        everything = "\n".join(map(said, logs))
+        if "is timed out" not in everything or "\ndone: " not in everything:
+            pytest.fail(everything)
+        warnings.warn(f"MindSpore's scheduler lost sight of a worker:\n{everything}", stacklevel=2)
+        return out, None
+    return out, logs
+
+
+@slow
+def test_four_processes_on_two_machines_go_on_where_one_stood(machines, corpus, alone, tmp_path):
+    """Their 20 updates are those of the one process. Each of two namespaces has an msrun with two
+    workers; they reach each other only through their addresses."""
+    names, why = machines
+    out, logs = four_processes(names, corpus, alone, tmp_path / "first")
+    if logs is None:
+        assert_same_run(out, alone)
+        out, logs = four_processes(names, corpus, alone, tmp_path / "second")
+        assert logs is not None, "a worker was lost sight of twice"
     assert_same_run(out, alone)
     paths = [path for its_logs in logs for path in sorted(its_logs.glob("worker_*.log"))]
     first, *others = (path.read_text(errors="replace") for path in paths)
