@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 
 # MindSpore reads this when it is first imported: errors only, no notes on missing accelerators.
 os.environ.setdefault("GLOG_v", "3")
@@ -30,24 +29,6 @@ def pytest_configure():
         cores = sorted(os.sched_getaffinity(0))
         share = cores[int(WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
         os.sched_setaffinity(0, share or cores)
-
-
-@pytest.hookimpl(optionalhook=True)  # pytest-xdist's; it may be missing
-def pytest_xdist_make_scheduler(config, log):
-    """A worker takes whole files (`--dist loadfile`), and lessons 04 to 06 as if they were one.
-
-    A notebook's cells need each other, and lesson 06 takes the model that lesson 05 or 04 trained.
-    """
-    if config.getvalue("dist") != "loadfile":
-        return None
-    from xdist.scheduler import LoadFileScheduling
-
-    class FilesAndLessons(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return re.sub(r"^notebooks/(solutions/)?0[456]_.*", "lessons 04 to 06", file)
-
-    return FilesAndLessons(config, log)
 
 
 class Compiled(nn.Cell):
