@@ -7,7 +7,7 @@
 #   make translate   train a small translator, measure it, translate three sentences
 #   make setup       the environment alone              PYTHON=3.11 or PYTHON=/path/to/python
 #   make notebooks   run the lessons from top to bottom and store their outputs   NOTEBOOKS='…'
-#   make figures     draw the lessons' diagrams again
+#   make figures     draw the lessons' diagrams again, as SVG and PNG
 #   make test-lessons   the notebooks alone             LESSONS='notebooks/02_attention.ipynb'
 #   make test-library   every check but the notebooks
 #   make test-unit   the fast unit tests alone          PYTEST_FLAGS='-k attention'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import sys
 from pathlib import Path
@@ -42,7 +43,12 @@ def test_a_notebook_to_hand_out_is_the_lesson_without_outputs(
     assert [cell for cell in code if "exercises.check(" in cell.source] == marked
     assert len(marked) >= 3
     prose = "\n".join(cell.source for cell in handed_out.cells if cell.cell_type == "markdown")
-    assert not re.search(r"\]\([^)]*(\.ipynb|figures/)", prose)
+    assert not re.search(r"\]\([^)]*(\.ipynb|figures/)|<img", prose)
+    pictures = [item for cell in handed_out.cells for item in cell.get("attachments", {}).items()]
+    assert [name for name, _ in pictures] == re.findall(r"\]\(attachment:([^)]+)\)", prose) != []
+    for name, content in pictures:  # no SVG: JupyterLab shows none that is attached
+        figure = assignment.lesson_path(lesson, language).parent / "figures" / name
+        assert content == {"image/png": base64.b64encode(figure.read_bytes()).decode("ascii")}
 
     assert is_filled
     answers = {cell.id: cell.source for cell in solved.cells}

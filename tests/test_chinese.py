@@ -16,6 +16,7 @@ GLOSSARY = ROOT / "docs" / "glossary.md"
 
 
 tool = load_script(ROOT / "tools" / "chinese.py")
+FIVE = '<img src="figures/{}.png" width="{}" alt="{}">'
 _NO_PROSE = re.compile(
     r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|<[^>]*>|https?:\S+", re.DOTALL
 )
@@ -125,7 +126,10 @@ def test_what_has_drifted_is_told(folder, tmp_path):
         ("[page](../docs/scaling.md)", "[页](../../docs/scaling.md)", ""),
         ("[page](../docs/scaling.md)", "[页](../docs/scaling.md)", "links differ"),
         ("[page](../docs/openi.md#a)", "[页](../../docs/openi.zh-CN.md#a)", ""),
-        ("![five boxes](figures/a.svg)", "![五个方框](figures/a.svg)", ""),
+        (FIVE.format("a", 9, "five"), FIVE.format("a", 8, "五个方框"), ""),
+        (FIVE.format("a", 9, "5 boxes"), FIVE.format("a", 9, "五个方框"), "numbers differ"),
+        (FIVE.format("a", 9, "five"), FIVE.format("b", 9, "五个方框"), "links differ"),
+        (FIVE.format("a", 9, "five"), "五个方框", "links differ"),
         ("[x](https://a.b/c_1)", "[某](https://a.b/c_1)", ""),
         ("[x](https://a.b/c_1)", "[某](https://a.b/c_2)", "links differ"),
     ],

@@ -5,7 +5,9 @@ That their cells run and print what is stored, nbval checks (`make test`).
 
 from __future__ import annotations
 
+import io
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -13,7 +15,9 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.scripts import load_script
 
@@ -36,7 +40,9 @@ each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda p: p.stem)
 
 
 tool = load_script(ROOT / "tools" / "notebooks.py")
+diagrams = load_script(ROOT / "tools" / "diagrams.py")
 figures = load_script(FIGURES / "make_figures.py")
+(raster,) = figures.load("raster")
 
 
 def read(path):
@@ -48,7 +54,7 @@ def code(notebook):
 
 
 def prose(notebook):
-    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
 
 
 def outputs(notebook):
@@ -144,7 +150,7 @@ def test_a_lesson_has_what_every_lesson_has(path):
     assert "course.about()" in "\n".join(cell.source for cell in code(notebook)[:3])
     assert re.search(r"[\u4e00-\u9fff]{2}", text), "terms have their Chinese equivalent"
     assert f"solutions/{path.name}" in text
-    assert len(re.findall(r"!\[[^\]]{40,}\]\(figures/[\w.-]+\.svg\)", text)) >= 1
+    assert diagrams.DIAGRAM.search(text)
     plots = [o for o in outputs(notebook) if "image/png" in o.get("data", {})]
     assert len(plots) >= 2
     assert re.search(r"(?m)^(#+ |\*\*)(Summary|What you have seen)", text)
@@ -240,8 +246,9 @@ def test_letters_in_diagrams_stand_out():
 
 def test_every_diagram_is_used_and_described():
     everything = "\n".join(prose(read(path)) for path in LESSONS)
-    for name, text in figures.drawings().items():
-        assert f"figures/{name})" in everything
+    used = {file for file, _, _ in diagrams.DIAGRAM.findall(everything)}
+    assert used == {f"figures/{Path(name).stem}" for name in figures.drawings()}
+    for text in figures.drawings().values():
         root = ElementTree.fromstring(text)
         described = {child.tag.split("}")[1]: child.text for child in root}
         assert described["title"]
@@ -253,22 +260,38 @@ def test_every_diagram_is_used_and_described():
 
 @pytest.mark.parametrize("folder", ["", "solutions", "zh", "zh/solutions"])
 def test_a_diagram_is_shown_wherever_markdown_is(folder):
-    """A picture is a plain link to a file beside the notebook, with words: no HTML, which the web
-    pages of repositories clean away, no attachment, which they do not know, no address of a server.
+    """As a PNG beside the notebook, at the width of the design, with words: web pages of
+    repositories know no attachment, and GitHub's page of a notebook shows no SVG beside it.
     """
     shown = 0
     for path in sorted((NOTEBOOKS / folder).glob("*.ipynb")):
         text = prose(read(path))
-        assert not re.search(r"<(img|svg|object|embed|iframe)\b|attachment:|data:image", text), path
-        pictures = re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", text)
-        assert len(pictures) == text.count("![")
-        for words, link in pictures:
-            assert re.fullmatch(r"figures/[\w-]+\.svg", link), (path, link)
-            assert (path.parent / link).exists(), (path, link)
-            assert len(words) > (20 if folder.startswith("zh") else 40), (path, link)
-            assert bool(re.search(r"[一-鿿]", words)) == folder.startswith("zh"), (path, link)
+        assert not re.search(r"!\[|<(svg|object|embed|iframe)\b|attachment:|data:image", text), path
+        pictures = diagrams.DIAGRAM.findall(text)
+        assert len(pictures) == len(re.findall(r"(?i)<img", text)), f"{path}: see tools/diagrams.py"
+        for file, width, words in pictures:
+            assert (path.parent / f"{file}.png").exists(), (path, file)
+            svg = ElementTree.parse(path.parent / f"{file}.svg").getroot()
+            assert width == svg.get("width"), (path, file)
+            assert len(words) > (20 if folder.startswith("zh") else 40), (path, file)
+            assert bool(re.search(r"[一-鿿]", words)) == folder.startswith("zh"), (path, file)
         shown += len(pictures)
     assert (shown > 30) == ("solutions" not in folder)
+
+
+def test_a_png_is_its_svg_with_twice_the_pixels_and_small():
+    """That it is drawn from the SVG that is there, the digest in it says: differences()."""
+    total = 0
+    for folder in figures.FOLDERS.values():
+        for path in sorted(folder.glob("*.svg")):
+            svg, png = ElementTree.parse(path).getroot(), path.with_suffix(".png")
+            with Image.open(png) as image:
+                assert image.size == (2 * int(svg.get("width")), 2 * int(svg.get("height"))), png
+                assert len(np.unique(np.asarray(image.convert("RGBA").convert("L")))) > 10, (
+                    f"{png} shows nothing"
+                )
+            total += png.stat().st_size
+    assert total < 2_500_000
 
 
 def test_a_diagram_needs_nothing_but_its_file():
@@ -280,6 +303,153 @@ def test_a_diagram_needs_nothing_but_its_file():
             assert not tags & {"style", "script", "image", "foreignObject", "use", "a"}, name
             assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), name
             assert set(root.keys()) >= {"width", "height", "viewBox"}, name
+
+
+# ---------------------------------------------------------------- make figures
+
+
+@pytest.fixture
+def drawn(monkeypatch, tmp_path):
+    """One diagram in both languages, and a rasteriser that draws nothing but counts."""
+    folders = {"en": tmp_path / "figures", "zh-CN": tmp_path / "zh" / "figures"}
+    asked = []
+
+    def rasterised(svgs):
+        asked.extend(svgs)
+        file = io.BytesIO()
+        Image.new("RGBA", (4, 2), "#fbfbf9").save(file, "PNG")
+        return [file.getvalue() for _ in svgs]
+
+    monkeypatch.setattr(figures, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(figures, "FOLDERS", folders)
+    monkeypatch.setattr(figures, "drawings", lambda language="en": {"a.svg": f"<svg>{language}"})
+    monkeypatch.setattr(raster, "rasterised", rasterised)
+    assert figures.main([]) == 0
+    assert asked == ["<svg>en", "<svg>zh-CN"]
+    assert figures.differences() == []
+    asked.clear()
+    return tmp_path, asked
+
+
+def damage_missing(folder):
+    (folder / "figures/a.png").unlink()
+
+
+def damage_stale(folder):
+    """As after a change of the SVG without make figures, or a merge that took the other PNG."""
+    shutil.copy(folder / "zh/figures/a.png", folder / "figures/a.png")
+
+
+def damage_unnamed(folder):
+    """Drawn by another tool, or saved anew without its text."""
+    Image.new("RGB", (4, 2)).save(folder / "figures/a.png")
+
+
+def damage_no_picture(folder):
+    (folder / "figures/a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"cut")
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_missing, damage_stale, damage_unnamed, damage_no_picture]
+)
+def test_a_png_that_does_not_belong_to_its_svg_is_found_and_drawn_again(drawn, capsys, damage):
+    folder, asked = drawn
+    damage(folder)
+    assert figures.main(["--check"]) == 1
+    assert capsys.readouterr().out == "figures/a.png is not what is drawn now\n"
+    assert figures.main([]) == 0
+    assert asked == ["<svg>en"], "the other one is as it should be, and is not drawn again"
+    assert figures.main(["--check"]) == 0
+
+
+def test_a_png_of_no_diagram_is_found(drawn, capsys):
+    folder, _ = drawn
+    shutil.copy(folder / "figures/a.png", folder / "zh/figures/old.png")
+    assert figures.main(["--check"]) == 1
+    assert capsys.readouterr().out == "zh/figures/old.png is not what is drawn now\n"
+
+
+def test_without_a_rasteriser_nothing_is_written(drawn, monkeypatch, capsys):
+    folder, _ = drawn
+
+    def files():
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def rasterised(svgs):
+        if svgs:
+            raise raster.Missing("no font here has 图: install one")
+        return []
+
+    monkeypatch.setattr(raster, "rasterised", rasterised)
+    before = files()
+    assert figures.main([]) == 0, "who has changed no diagram needs none"
+    monkeypatch.setattr(
+        figures, "drawings", lambda language="en": {"a.svg": f"<svg>new {language}"}
+    )
+    assert figures.main([]) == 1
+    said = capsys.readouterr().err
+    assert said == "make_figures: no font here has 图: install one. Nothing is written.\n"
+    assert files() == before
+
+
+def test_what_is_missing_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(raster.Missing, match=r"pip install -r requirements-dev\.txt"):
+        raster.rasterised(["<svg>"])
+    monkeypatch.setattr(raster, "findSystemFonts", list)
+    with pytest.raises(raster.Missing, match=r"none of Liberation Sans.*fonts-liberation"):
+        raster.fonts({"a"}, tmp_path)
+    monkeypatch.setattr(raster, "FAMILIES", (("DejaVu Sans",),))
+    with pytest.raises(raster.Missing, match=r"no font here has 图: .*fonts-noto-cjk"):
+        raster.fonts({"a", "✓", "图"}, tmp_path)
+
+
+def test_a_picture_keeps_its_areas_and_nearly_its_edges():
+    """More shades than a palette has places: a fill stays what it was, a shade moves a little."""
+    pixels = np.full((40, 60, 4), (251, 251, 249, 255), np.uint8)
+    pixels[:10, :, :3] = np.arange(600).reshape(10, 60, 1) % 250  # 250 greys
+    pixels[10:20, :, 0] = np.arange(600).reshape(10, 60) % 120  # 120 reds
+    pixels[0, 0] = 0  # a corner that is not there
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    image = Image.open(io.BytesIO(raster.packed(file.getvalue(), "<svg>")))
+    assert image.mode == "P"
+    assert image.info[raster.KEY] == raster.digest("<svg>")
+    found = np.asarray(image.convert("RGBA"))
+    np.testing.assert_array_equal(found[20:], pixels[20:])
+    assert found[0, 0, 3] == 0
+    assert np.abs(found.astype(int) - pixels).max() <= 4
+
+
+LABEL = '<text x="{}" y="20" font-size="14" text-anchor="start" fill="#000"{}>{}</text>'
+
+
+def test_each_character_comes_from_the_font_that_is_meant_for_it():
+    """A label looks like its parts, each drawn alone: one that is in no first font changes none
+    of the others, nor their weight.
+    """
+    pytest.importorskip("resvg_py")
+
+    def pixels(bold, *labels):
+        texts = "".join(LABEL.format(x, ' font-weight="bold"' * bold, text) for x, text in labels)
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="120" height="30">{texts}</svg>'
+        (png,) = raster.rasterised([svg])
+        return np.asarray(Image.open(io.BytesIO(png)))[..., 3].astype(int)
+
+    try:
+        ink = {bold: pixels(bold, (10, "ab 图✓")) for bold in (False, True)}
+    except raster.Missing as missing:
+        pytest.skip(str(missing))
+    for bold in (False, True):
+        alone = pixels(bold, (10, "ab"))
+        width = alone.any(axis=0).nonzero()[0].max() + 1
+        np.testing.assert_array_equal(ink[bold][:, :width], alone[:, :width])
+        assert ink[bold][:, width:].any()
+    right = np.s_[:, 2 * 30 :]  # the Chinese character and the sign
+    assert ink[True][right].sum() > 1.15 * ink[False][right].sum()
+
+
+# ---------------------------------------------------------------- the Chinese diagrams
 
 
 LATIN = re.compile(r"[A-Za-z]{3,}\w*")

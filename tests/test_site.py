@@ -17,6 +17,7 @@ from tests.support.scripts import load_script
 ROOT = Path(__file__).resolve().parents[1]
 GITHUB = {"repository": "https://github.com/a/b", "branch": "main", "openi": ""}
 NOWHERE = {**GITHUB, "repository": ""}
+MASKS = '<img src="figures/02-masks.png" width="760"'
 
 
 tool, reference = (
@@ -59,7 +60,8 @@ def test_where_a_notebook_is_opened():
         ("[x](02_attention.ipynb)", NOWHERE, "[x](02_attention.ipynb)"),
         ("[`x`](solutions/02_attention.ipynb)", NOWHERE, "[`x`](solutions/02_attention.ipynb)"),
         ("[x](../../docs/openi.zh-CN.md#a)", NOWHERE, "[x](../docs/openi.md#a)"),
-        ("![x](figures/02-masks.svg)", NOWHERE, "![x](figures/02-masks.svg)"),
+        (f'{MASKS} alt="a &quot;b&quot;">', NOWHERE, '![a "b"](figures/02-masks.svg)'),
+        (f"`{MASKS}>`", NOWHERE, f"`{MASKS}>`"),
         ("[x](../../Makefile)", NOWHERE, "x"),
         ("[x](../../Makefile)", GITHUB, "[x](https://github.com/a/b/blob/main/Makefile)"),
         ("[x](https://y/z) [x](#a)", GITHUB, "[x](https://y/z) [x](#a)"),
@@ -101,8 +103,21 @@ def test_a_link_to_nothing_stops_the_build():
 
 def test_images_of_the_documents_are_named():
     page = "notebooks/02_attention.ipynb"
-    _, images = tool.relinked("![a](figures/02-masks.svg)", page, page, NOWHERE)
+    _, images = tool.relinked(f'{MASKS} alt="a">', page, page, NOWHERE)
     assert images == {"notebooks/figures/02-masks.svg"}
+
+
+@pytest.mark.parametrize("language", tool.LANGUAGES)
+def test_the_site_shows_the_diagrams_of_its_language_by_their_svgs(language):
+    """Sharp at every size, and small; the PNGs are for pages that show no SVG."""
+    needed = set()
+    for page in tool.notebooks():
+        notebook, images = tool.notebook_page(page, language, NOWHERE)
+        assert "<img" not in "".join(cell.source for cell in notebook.cells)
+        needed |= images
+    sources = {tool.source_of(image, language) for image in needed}
+    folder = f"notebooks/{'zh/' if language == 'zh' else ''}figures"
+    assert sources == {f"{folder}/{path.name}" for path in (ROOT / folder).glob("*.svg")}
 
 
 def test_every_document_of_the_course_can_be_relinked():

@@ -249,6 +249,7 @@ def root(tmp_path):
     for name in ("04_a.ipynb", "zh/04_a.ipynb", "solutions/04_a.ipynb"):
         write(tmp_path, name, lesson())
     (tmp_path / "notebooks/figures/04-a.svg").write_text("<svg/>")
+    (tmp_path / "notebooks/figures/04-a.png").write_bytes(b"\x89PNG")
     return tmp_path
 
 
@@ -278,7 +279,7 @@ def test_a_copy_is_made_kept_and_merged(root):
     assert refresh(root).made == 3
     assert read(root, "04_a.ipynb").cells == lesson().cells
     assert sorted(files(root)) == [
-        "04_a.ipynb", "figures/04-a.svg", "solutions/04_a.ipynb", "zh/04_a.ipynb",
+        "04_a.ipynb", "figures/04-a.png", "solutions/04_a.ipynb", "zh/04_a.ipynb",
     ]  # fmt: skip
 
     mine = read(root, "04_a.ipynb")
@@ -290,7 +291,7 @@ def test_a_copy_is_made_kept_and_merged(root):
     assert (run.said, run.made, files(root)) == ([], 0, before)  # nothing to do
 
     write(root, "04_a.ipynb", lesson(b="x = 2", c="new"))
-    (root / "notebooks/figures/04-a.svg").write_text("<svg></svg>")
+    (root / "notebooks/figures/04-a.png").write_bytes(b"\x89PNG, drawn anew")
     run = refresh(root)
     assert run.said == [
         "my/04_a.ipynb: cells of the course: 1 changed, "
@@ -299,7 +300,7 @@ def test_a_copy_is_made_kept_and_merged(root):
     mine = read(root, "04_a.ipynb")
     assert mine.metadata.kernelspec.name == "step_llm"
     assert texts(mine)[1:3] == ["x = 2", "answer = 42"]
-    assert (root / "my/figures/04-a.svg").read_text() == "<svg></svg>"
+    assert (root / "my/figures/04-a.png").read_bytes() == b"\x89PNG, drawn anew"
     assert (run.backup / "04_a.ipynb").read_bytes() == before["04_a.ipynb"]
     assert len(list(run.backup.rglob("*.ipynb"))) == 1
     assert refresh(root).said == []

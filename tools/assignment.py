@@ -23,12 +23,14 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
+from diagrams import in_markdown  # noqa: E402
+
 import notebooks as stored  # noqa: E402
 
 TAG = "answer"
 _CHECK = re.compile(r'^exercises\.check\(\s*"([^"]+)"', re.MULTILINE)
 _NOTEBOOK = re.compile(r"\[([^\]]*)\]\([^()\s]*\.ipynb(?:#[^()\s]*)?\)")
-_FIGURE = re.compile(r"\]\((figures/([\w.-]+\.svg))\)")
+_FIGURE = re.compile(r"\]\((figures/([\w.-]+\.png))\)")
 
 
 def lesson_path(lesson: str, language: str = "en") -> Path:
@@ -65,13 +67,18 @@ def hand_out(path: Path):
 
 
 def _embed(cell, folder):
-    """The diagrams of a cell as its attachments; a missing one stays a link."""
+    """The diagrams of a cell as its attachments; a missing one stays a link.
+
+    JupyterLab shows no attached SVG, and VS Code no attachment in HTML: so they are PNGs, in
+    Markdown, where a page makes them as wide as there is room.
+    """
+    cell.source = in_markdown(cell.source, "png")
     for link, name in _FIGURE.findall(cell.source):
         places = (folder / link, ROOT / "notebooks" / link)
         figure = next((place for place in places if place.exists()), None)
         if figure is not None:
             data = base64.b64encode(figure.read_bytes()).decode("ascii")
-            cell.setdefault("attachments", {})[name] = {"image/svg+xml": data}
+            cell.setdefault("attachments", {})[name] = {"image/png": data}
             cell.source = cell.source.replace(f"]({link})", f"](attachment:{name})")
 
 

@@ -137,6 +137,11 @@ class Target:
                 found.setdefault(name, []).append((version, path))
         return {name: sorted(those, reverse=True) for name, those in found.items()}
 
+    def wants(self, requirement: Requirement, extra: str = "") -> bool:
+        """Whether the conditions of a requirement hold on this target."""
+        marker = requirement.marker
+        return not marker or marker.evaluate({**self.conditions, "extra": extra})
+
     def closure(self, folder: Path, roots: list[Requirement]) -> tuple[set, list]:
         """The wheels that the roots need on this target, and the requirements that none meets.
 
@@ -147,8 +152,7 @@ class Target:
         waiting = [(root, "") for root in roots]
         while waiting:
             requirement, extra = waiting.pop()
-            marker = requirement.marker
-            if marker and not marker.evaluate({**self.conditions, "extra": extra}):
+            if not self.wants(requirement, extra):
                 continue
             key = (canonicalize_name(requirement.name), str(requirement.specifier))
             if (key, frozenset(requirement.extras)) in known:
@@ -214,6 +218,7 @@ def collect(target: Target, folder: Path) -> set[Path]:
 
 def _closed(target, folder, roots):
     """``Target.closure``, after all has been tried to be downloaded."""
+    roots = [root for root in roots if target.wants(root)]
     used, missing = target.closure(folder, roots)
     if missing:  # pip chooses versions that go together; what it misses, and why: see closure
         _download(target, folder, roots)

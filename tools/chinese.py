@@ -30,6 +30,7 @@ import nbformat
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 from alt_text import alt_text, describe  # noqa: E402
+from diagrams import in_markdown  # noqa: E402
 
 NOTEBOOKS = ROOT / "notebooks"
 CHINESE = NOTEBOOKS / "zh"
@@ -161,6 +162,7 @@ def problems(name: str) -> list[str]:
 def differences(english: str, chinese: str, name: str) -> list[str]:
     """Where two cells differ in what no translation changes."""
     found = []
+    english, chinese = in_markdown(english), in_markdown(chinese)
     wanted = Counter(moved(link, name) for link in _LINK.findall(english))
     _compare(found, "links", wanted, Counter(_LINK.findall(chinese)))
     english, chinese = (_WORDS.sub(r"\1", _LINK.sub("]", text)) for text in (english, chinese))

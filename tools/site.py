@@ -7,7 +7,8 @@
 A tree of sources mirrors the repository, so links between its pages stay as they are. In the
 Chinese one, notebooks/zh/ stands where notebooks/ was, and x.zh-CN.md where x.md was; what is not
 translated is there in English, with a note, so that each page has its counterpart. A link to a file
-that is no page goes to the repository, if site/settings.ini names one; else its text remains.
+that is no page goes to the repository, if site/settings.ini names one; else its text remains. The
+diagrams are the SVGs.
 
 Runs in .venv-site (`make site`). No lesson is executed, and MindSpore is not needed: the reference
 is read from the source by tools/site_reference.py.
@@ -30,6 +31,9 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from diagrams import in_markdown  # noqa: E402
+
 SITE = ROOT / "site"
 BUILD = ROOT / "build" / "site"
 LANGUAGES = ("en", "zh")
@@ -148,7 +152,7 @@ def relinked(text: str, page: str, source: str, known: dict[str, str]) -> tuple[
     # A link may have code for its text, so code in a line is hidden, not cut out.
     hidden = [part for part in parts if part.startswith("`")]
     text = "".join("\0" if part.startswith("`") else part for part in parts)
-    text = _LINK.sub(one, text)
+    text = _LINK.sub(one, in_markdown(text))
     return re.sub("\0", lambda _: hidden.pop(0), text), images
 
 

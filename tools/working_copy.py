@@ -279,7 +279,7 @@ class Refresh:
                 content = path.read_bytes()
                 course = committed.get(f"{COURSE}/{name.as_posix()}", content)
                 self._notebook(name, course, content)
-        for path in sorted(folder.rglob("figures/*.svg")):
+        for path in sorted(folder.rglob("figures/*.png")):
             copy, content = self.root / COPY / path.relative_to(folder), path.read_bytes()
             if not copy.exists() or copy.read_bytes() != content:
                 _write(content, copy)
