@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -148,3 +153,50 @@ def test_large_logits_stay_finite(in_mode):
 def test_wrong_shapes_are_named(logits, labels, message):
     with pytest.raises(ValueError, match=message):
         label_smoothed_cross_entropy(Tensor(random(0, *logits)), Tensor(np.ones(labels, np.int32)))
+
+
+# The peak memory of a process, of the loss and its gradient, in units of the logits' size.
+MEMORY = """
+import re
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn
+from step_llm.runtime.graph_mode import compiled, graph_mode
+from step_llm.training.loss import label_smoothed_cross_entropy
+
+def peak():
+    with open("/proc/self/status") as status:
+        return 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1])
+
+class Step(nn.Cell):
+    def __init__(self):
+        super().__init__()
+        def loss(logits, labels):
+            return label_smoothed_cross_entropy(logits, labels, 0.1)[0]
+        self.value_and_grad = ms.value_and_grad(loss)
+
+    @compiled
+    def construct(self, *tensors):
+        return self.value_and_grad(*tensors)
+
+step = Step()
+with graph_mode():
+    for rows in (1, 64):  # the first pays for the compiler
+        logits = Tensor(np.zeros((rows, 32, 8000), np.float32))
+        labels = Tensor(np.ones((rows, 32), np.int32))
+        before = peak()
+        step(logits, labels)[0].asnumpy()
+print((peak() - before) / logits.nbytes)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
+def test_the_loss_takes_no_more_than_its_logits_twice():
+    """Log-probabilities and the gradient: the largest tensors of a training step by far. With
+    mint.mean for the smoothing it was six times the logits, once for each shape of batch."""
+    environment = {**os.environ, "STEP_LLM_GRAPH_CACHE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", MEMORY], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[-1]) < 2.5
