@@ -25,7 +25,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from step_llm.cli import commands as cli
-from step_llm.cli import evaluate, resume, train, translate
+from step_llm.cli import demo, evaluate, resume, train, translate
 from step_llm.cli.parser import make_parser
 from step_llm.data.batches import encode_pairs
 from step_llm.data.corpus import DataError, read_parallel
@@ -394,14 +394,14 @@ def test_help_is_complete_and_imports_no_mindspore():
             "--epochs", "--seed", "--device", "--source", "--target", "--tokens", "--vocab-size",
             "--positions", "--norm", "--dropout", "--batch-tokens", "--peak-learning-rate",
             "--warmup-steps", "--label-smoothing", "--r-drop", "--patience", "--average",
-            "--save-every", "--precision", "--accumulate",
+            "--save-every", "--precision", "--accumulate", "--recipe",
         ],
         "resume": ["--epochs", "--device"],
         "evaluate": ["--corpus", "--split", "--json", *search],
         "translate": ["--show-attention", *search],
         "info": [],
         "check": ["--out", "--steps", "--device", "--lesson"],
-        "demo": ["--corpus", "--mirror", "--out", "--device"],
+        "demo": ["--corpus", "--fast", "--mirror", "--out", "--device"],
     }  # fmt: skip
     assert sorted(options) == sorted(commands)
     for name, expected in options.items():
@@ -552,6 +552,7 @@ def test_a_run_is_never_overwritten(capfd, corpus, run):
         (("--precision", "float16"), "float32"),
         (("--arch", "lstm"), "transformer"),
         (("--attention",), "none"),
+        (("--recipe", "mini"), "none"),
     ],
 )
 def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, option, stored):
@@ -622,6 +623,22 @@ def test_a_relative_corpus_is_found_from_another_folder(corpus, jobs, tmp_path, 
     command = ["train", "--corpus", corpus.name, "--out", str(tmp_path / "run")]
     assert cli.main([*command, "--vocab-size", "300"]) == 0
     assert jobs.pop()[0].notes["corpus"] == str(corpus)
+
+
+def test_a_recipe_is_chosen_by_its_name_and_options_go_before_it(capfd, corpus, jobs, tmp_path):
+    command = ["train", "--corpus", str(corpus), "--vocab-size", "300"]
+    wanted = {"multi30k": (20, 0.0, "sinusoidal"), "multi30k-best": (18, 3.0, "rotary")}
+    for name, (epochs, r_drop, positions) in wanted.items():
+        assert cli.main([*command, "--recipe", name, "--out", str(tmp_path / name)]) == 0
+        job = jobs.pop()[0]
+        assert (job.config.epochs, job.config.r_drop) == (epochs, r_drop)
+        assert (job.model.config.positions, job.notes["recipe"]) == (positions, name)
+        assert job.notes["vocab_size"] == 300
+    words = ["--recipe", "multi30k-best", "--arch", "lstm", "--out", str(tmp_path / "lstm")]
+    assert cli.main([*command, *words]) == 0  # which has no positions to choose
+    assert jobs.pop()[0].config.r_drop == 3.0
+    error = mistake(capfd, *command, "--recipe", "quick", "--out", tmp_path / "none")
+    assert "--recipe is 'quick'; expected one of mini, multi30k, multi30k-fast, " in error
 
 
 @pytest.mark.parametrize(
@@ -754,6 +771,17 @@ def test_demo_takes_the_embedded_corpus_where_nothing_can_be_fetched(offline, ca
     assert cli.main(["demo", "--corpus", "multi30k", "--mirror", mirror]) == 2
     assert not done
     assert capfd.readouterr().err.endswith("Multi30k could not be fetched; see above\n")
+
+
+@pytest.mark.parametrize(("options", "name"), [([], "best"), (["--fast"], "fast")])
+def test_demo_trains_multi30k_by_its_best_recipe_or_its_fast_one(options, name, monkeypatch):
+    done = []
+    monkeypatch.setattr(demo, "run_fetcher", lambda options: 0)
+    for module in (train, evaluate, translate):
+        monkeypatch.setattr(module, "run", done.append)
+    assert cli.main(["demo", *options]) == 0
+    assert (done[0].corpus, done[0].recipe) == ("multi30k", f"multi30k-{name}")
+    assert Path(done[0].out) == Path("runs", f"multi30k-{name}")
 
 
 def test_demo_stops_at_the_first_command_that_fails(offline, capfd, monkeypatch):

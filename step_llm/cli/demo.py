@@ -31,10 +31,14 @@ def run(options):
         print("Multi30k could not be fetched: the embedded corpus serves instead.", flush=True)
         corpus = "mini"
     corpus = corpus or "multi30k"
-    out = options.out or str(Path("runs") / corpus)
+    name, recipe = corpus, []
+    if corpus == "multi30k":
+        name = "multi30k-fast" if options.fast else "multi30k-best"
+        recipe = ["--recipe", name]
+    out = options.out or str(Path("runs") / name)
     device = ["--device", options.device] if options.device else []
     for step in (
-        ["train", "--corpus", corpus, "--out", out, "--resume", *device],
+        ["train", "--corpus", corpus, *recipe, "--out", out, "--resume", *device],
         ["evaluate", out, "--split", "test", *device],
         ["translate", out, *_SENTENCES[corpus], *device],
     ):

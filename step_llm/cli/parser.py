@@ -84,13 +84,13 @@ def _recipes():
     """What an option of ``train`` is where it is not given."""
     from step_llm.training.recipes import RECIPES
 
-    lines = ["", "The corpora's recipes, for what is not given:"]
-    for corpus, recipe in RECIPES.items():
+    lines = ["", "The recipes, for what is not given:"]
+    for name, recipe in RECIPES.items():
         fields = {"preset": recipe.preset, "tokens": recipe.tokens}
         fields.update(vocab_size=recipe.vocab_size, **recipe.model, **recipe.training)
         fields.pop("buckets", None)  # no option
-        options = (f"--{name.replace('_', '-')} {value}" for name, value in fields.items())
-        lines.append(textwrap.fill(f"{corpus}: {' '.join(options)}", 78, subsequent_indent="    ",
+        options = (f"--{field.replace('_', '-')} {value}" for field, value in fields.items())
+        lines.append(textwrap.fill(f"{name}: {' '.join(options)}", 78, subsequent_indent="    ",
                                    break_on_hyphens=False))  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -152,6 +152,8 @@ def _add_train(commands):
     add("--target", metavar="LANG", help="ending of the target files; default: en")
 
     add = train.add_argument_group("recipe").add_argument
+    text = "what is used where no option says it: a name from below; default: the corpus's own"
+    add("--recipe", metavar="NAME", help=text)
     add("--tokens", metavar="KIND", help="bpe (byte pairs) or word (whole words)")
     add("--vocab-size", metavar="N", type=int, help="of the vocabulary that both languages share")
     text = "how the model knows the order of the words: sinusoidal, learned or rotary"
@@ -289,8 +291,10 @@ def _add_demo(commands):
     )
     add = demo.add_argument
     add("--corpus", choices=("mini", "multi30k"), help="do not choose, take this one")
+    text = "train Multi30k with its fast recipe: a quarter of an hour, not an hour"
+    add("--fast", action="store_true", help=text)
     add("--mirror", metavar="ADDRESS|FOLDER", help="as in fetch")
-    add("--out", metavar="DIR", type=_path, help="default: runs/CORPUS")
+    add("--out", metavar="DIR", type=_path, help="default: runs/RECIPE")
     add("--device", metavar="NAME", help="as in train")
 
 

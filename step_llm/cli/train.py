@@ -14,7 +14,7 @@ from step_llm.models.recurrent import CELLS, RecurrentConfig, RecurrentTranslato
 from step_llm.models.transformer import Transformer
 from step_llm.runtime.device import current_device
 from step_llm.training.config import TrainingConfig
-from step_llm.training.recipes import recipe_for
+from step_llm.training.recipes import RECIPES, recipe_for
 from step_llm.training.run_folder import read_run
 
 __all__ = ["run"]
@@ -41,7 +41,7 @@ def run(options):
 
 
 def _new_job(options):
-    recipe = recipe_for(options.corpus)
+    recipe = _recipe(options)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
     config = TrainingConfig(**{**recipe.training, **_given(options, names)})
     if current_device() != "CPU":  # there a graph takes longer to compile, and padding costs less
@@ -53,6 +53,7 @@ def _new_job(options):
         "preset": options.preset or recipe.preset,
         "tokens": options.tokens or recipe.tokens,
         "vocab_size": recipe.vocab_size if options.vocab_size is None else options.vocab_size,
+        **({"recipe": options.recipe} if options.recipe else {}),
     }
     text, validation_text = read_texts(notes)
     tokenizers = train_tokenizers(
@@ -61,6 +62,14 @@ def _new_job(options):
     sizes = (notes["preset"], len(tokenizers.source), len(tokenizers.target))
     model = _new_model(options, recipe.model, sizes, config.seed)
     return Job(model, tokenizers, config, text, validation_text, notes)
+
+
+def _recipe(options):
+    if options.recipe is None:
+        return recipe_for(options.corpus)
+    if options.recipe not in RECIPES:
+        raise ValueError(f"--recipe is {options.recipe!r}; expected one of {', '.join(RECIPES)}")
+    return RECIPES[options.recipe]
 
 
 def _new_model(options, recipe, sizes, seed):
@@ -78,7 +87,8 @@ def _new_model(options, recipe, sizes, seed):
     }
     if not is_recurrent:
         return Transformer(TransformerConfig.preset(*sizes, **fields), seed=seed)
-    fields.pop("norm", None)  # the recipe's
+    for name in ("norm", "positions"):  # the recipe's
+        fields.pop(name, None)
     fields.update(cell=arch, has_attention=options.attention is not False)
     return RecurrentTranslator(RecurrentConfig.preset(*sizes, **fields), seed=seed)
 
