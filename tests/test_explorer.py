@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from step_llm.evaluation.explorer import AttentionExplorer, AttentionMap
+from tests.support.language import english_left
 
 TOKENS = ["▁ein", "</script><b>", 'a"&\\n']
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -62,6 +63,33 @@ def test_in_a_notebook_it_is_a_frame_of_its_own(tmp_path):
     assert repr(shown) == "AttentionExplorer of cross (2, 3, 2, 3), self (1, 2, 3, 3)"
     shown.save(tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+
+
+def test_in_the_chinese_edition_the_page_is_chinese(monkeypatch):
+    monkeypatch.setenv("STEP_LLM_LANGUAGE", "zh")
+    texts = [
+        "Decoder: to write a token, it looks at the source.",
+        "Decoder: a token looks at itself and those before it.",
+        "Encoder: a token looks at the source.", "Each token looks at all tokens.", "of mine",
+    ]  # fmt: skip
+    maps = [AttentionMap("self-attention", TOKENS, TOKENS, weights(1, 1, 3, 3), t) for t in texts]
+    page = AttentionExplorer(maps).page()
+    found = data_of(page)
+    assert '<html lang="zh-CN">' in page
+    assert found["title"] == "注意力"
+    assert {one["name"] for one in found["maps"]} == {"自注意力"}
+    *known, own = (one["text"] for one in found["maps"])
+    assert own == "of mine"
+    assert not [text for text in known if english_left(text) or text.isascii()]
+    said = {
+        *re.findall(r'say\("([^"]+)"', page), *re.findall(r'aria-label="([^"]+)"', page),
+        re.search(r'id="how">([^<]+)<', page)[1],
+    }  # fmt: skip
+    assert len(said) == 10
+    assert said <= set(found["words"])
+    monkeypatch.setenv("STEP_LLM_LANGUAGE", "en")
+    assert data_of(explorer().page())["words"] == {}
+    assert '<html lang="en">' in explorer().page()
 
 
 def test_weights_of_another_shape_are_refused():

@@ -27,7 +27,7 @@ SHARED = CHECKS / "zh" / "judge.json"
 MODULES = [path.stem for path in sorted(CHECKS.glob("lesson_*.py"))]
 TABLES = [
     *sorted((CHECKS / "zh").glob("*.json")), progress.CHINESE,
-    ROOT / "step_llm" / "training" / "zh.json",
+    ROOT / "step_llm" / "training" / "zh.json", ROOT / "step_llm" / "evaluation" / "zh.json",
 ]  # fmt: skip
 differences = load_script(ROOT / "tools" / "chinese.py").differences
 # Texts of the checks that no reader sees as such: sentences to count n-grams in, and what MindSpore

@@ -13,9 +13,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from step_llm.runtime.language import language, say
+
 __all__ = ["AttentionExplorer", "AttentionMap"]
 
 _PAGE = Path(__file__).with_name("explorer.html")
+_CHINESE = Path(__file__).with_name("zh.json")
 
 
 class AttentionMap(NamedTuple):
@@ -39,7 +42,8 @@ class AttentionExplorer:
     """Shows attention maps in a notebook or a browser: every layer, every head, token by token.
 
     As the value of a cell it is a frame of its own, so several can stand in one notebook. The page
-    asks for nothing from outside. Weights are rounded to a thousandth.
+    asks for nothing from outside. Weights are rounded to a thousandth. The page speaks the reader's
+    language, names and texts of maps included where the table zh.json knows them.
 
     Args:
         maps: what can be looked at; the first is shown first.
@@ -66,11 +70,16 @@ class AttentionExplorer:
         maps = []
         for one in self.maps:
             weights = np.rint(1000 * np.asarray(one.weights)).astype(int)
-            maps.append({**one._asdict(), "weights": weights.tolist()})
-        data = json.dumps({"title": self.title, "maps": maps}, separators=(",", ":"))
+            name, text = say(one.name, _CHINESE), say(one.text, _CHINESE)
+            maps.append({**one._asdict(), "name": name, "text": text, "weights": weights.tolist()})
+        is_chinese = language() == "zh"
+        words = json.loads(_CHINESE.read_text(encoding="utf-8")) if is_chinese else {}
+        title = say(self.title, _CHINESE)
+        data = json.dumps({"title": title, "maps": maps, "words": words}, separators=(",", ":"))
         # No token can end the script that holds it.
         data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-        return _PAGE.read_text(encoding="utf-8").replace("$data", data)
+        page = _PAGE.read_text(encoding="utf-8")
+        return page.replace("$language", "zh-CN" if is_chinese else "en").replace("$data", data)
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file."""
