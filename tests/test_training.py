@@ -337,7 +337,7 @@ def loop(tmp_path, monkeypatch):
         trainer = trainer_for(folder, measure=scripted(*bleus), **changes)
         weight = trainer.optimizer.parameters[-1]
 
-        def add_one(_, rate, batch):
+        def add_one(_, rate, *batches):
             weight.set_data(weight + 1)
             loss = (losses or {}).get(trainer.state["step"] + 1, 2.0)
             return StepResult(Tensor(loss, ms.float32), Tensor(40.0, ms.float32), True)
@@ -525,6 +525,19 @@ def test_a_finished_run_can_go_on_for_more_epochs(loop):
     assert [entry["validation_bleu"] for entry in history] == [1.0, 2.0, 3.0, 5.0, 4.0]
     assert find_checkpoint(trainer.folder).name == "step-0000012"
     assert [entry["step"] for entry in log_of(trainer)] == list(range(1, 16))
+
+
+@pytest.mark.parametrize(("accumulate", "updates"), [(1, 9), (2, 6)])
+def test_in_the_runs_last_part_the_rate_falls_to_nearly_nothing(loop, accumulate, updates):
+    """Three epochs of three batches; of two to an update the second update of an epoch has one."""
+    trainer = loop(cooldown=0.5, accumulate=accumulate)
+    trainer.fit()
+    rates = [entry["learning_rate"] for entry in log_of(trainer)]
+    assert len(rates) == updates
+    for step, rate in enumerate(rates, start=1):
+        share = min(1.0, (updates + 1 - step) / (0.5 * updates))
+        assert rate == pytest.approx(warmup_learning_rate(step, 4, 5e-3) * share)
+    assert rates[-1] < max(rates) / 3
 
 
 def test_an_average_that_was_the_best_stays_so_when_training_goes_on(loop):
@@ -798,6 +811,9 @@ def test_without_a_peak_it_is_the_papers(loop):
         ("peak_learning_rate", math.nan),
         ("peak_learning_rate", math.inf),
         ("peak_learning_rate", [1]),
+        ("cooldown", -0.1),
+        ("cooldown", 1.1),
+        ("cooldown", "half"),
         ("clip_norm", -1.0),
         ("clip_norm", None),
         ("clip_norm", True),

@@ -164,6 +164,8 @@ def _add_train(commands):
     add("--batch-tokens", metavar="N", type=int, help="positions in a batch, for each side")
     add("--peak-learning-rate", metavar="RATE", type=float, help="reached after the warm-up")
     add("--warmup-steps", metavar="N", type=int, help="updates until the peak")
+    text = "share of the updates, the last ones, in which the learning rate falls to nearly 0"
+    add("--cooldown", metavar="SHARE", type=float, help=text)
     add("--label-smoothing", metavar="P", type=float, help="probability left to all words")
     text = "weight of the agreement of two dropout masks (R-Drop); 0 without, at half the time"
     add("--r-drop", metavar="ALPHA", type=float, help=text)

@@ -19,7 +19,7 @@ _WHOLE = (
     "epochs", "batch_tokens", "warmup_steps", "patience", "average", "save_every", "accumulate",
     "seed",
 )  # fmt: skip
-_NUMBERS = ("peak_learning_rate", "label_smoothing", "r_drop", "clip_norm")
+_NUMBERS = ("peak_learning_rate", "cooldown", "label_smoothing", "r_drop", "clip_norm")
 _TYPES = {
     **dict.fromkeys(_WHOLE, (is_whole, "a whole number")),
     **dict.fromkeys(_NUMBERS, (is_number, "a number")),
@@ -43,6 +43,7 @@ _RANGES = {
     **dict.fromkeys(
         ("peak_learning_rate", "clip_norm"), ((lambda value: 0.0 < value < math.inf), "more than 0")
     ),
+    "cooldown": ((lambda value: 0.0 <= value <= 1.0), "[0, 1]"),
     "label_smoothing": ((lambda value: 0.0 <= value < 1.0), "[0, 1)"),
     "r_drop": ((lambda value: 0.0 <= value < math.inf), "at least 0"),
     "precision": (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
@@ -59,6 +60,8 @@ class TrainingConfig:
         buckets: lengths to which sentences are padded.
         warmup_steps: updates until the learning rate is at its peak.
         peak_learning_rate: None gives the paper's (D · warmup_steps)^(−1/2).
+        cooldown: share of the run's updates, its last ones, in which the learning rate falls to
+            nearly 0 in a straight line; 0 leaves the paper's schedule as it is.
         label_smoothing: ε of the loss.
         r_drop: α of ``r_drop_objective``; 0 makes one pass without it, at half the cost.
         clip_norm: the gradient's greatest allowed global norm.
@@ -81,6 +84,7 @@ class TrainingConfig:
     buckets: tuple = BUCKETS
     warmup_steps: int = 400
     peak_learning_rate: float | None = None
+    cooldown: float = 0.0
     label_smoothing: float = 0.1
     r_drop: float = 0.0
     clip_norm: float = 1.0

@@ -29,7 +29,7 @@ from step_llm.training.distributed import Group
 from step_llm.training.measures import PERPLEXITY, Measure
 from step_llm.training.objectives import r_drop_objective, token_objective
 from step_llm.training.run_folder import RunFolder, find_checkpoint, read_run
-from step_llm.training.schedule import paper_peak, warmup_learning_rate
+from step_llm.training.schedule import cooldown_factor, paper_peak, warmup_learning_rate
 from step_llm.training.step import EvaluationStep, TrainStep
 
 __all__ = ["Trainer", "TrainingDiverged"]
@@ -182,7 +182,7 @@ class Trainer:
         """One update; returns its loss, how many labels have a part in it, and what to show."""
         state, started = self.state, time.perf_counter()
         step = state["step"] + 1
-        rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
+        rate = _learning_rate(self.config, self.peak, len(self.batches), step)
         result = self.train_step(rate, *batches)
         loss, tokens = float(result.loss.asnumpy()), float(result.tokens.asnumpy())
         seconds = time.perf_counter() - started
@@ -260,7 +260,7 @@ class Trainer:
         return value, {**found, "seconds": round(self.state["seconds"], 1)}
 
     def _diverge(self, what, value, step):
-        rate = warmup_learning_rate(step, self.config.warmup_steps, self.peak)
+        rate = _learning_rate(self.config, self.peak, len(self.batches), step)
         raise TrainingDiverged(
             f"the {what} is {value} at step {step} with learning rate {rate:.2e}; try a lower "
             "peak learning rate or a longer warm-up. The last good checkpoint is "
@@ -283,6 +283,12 @@ class Trainer:
         steps = [entry["step"] for entry in self.state["history"]]
         paths = [self.run_folder.checkpoint("step", step) for step in steps]
         return [path for path in paths if path.is_dir()][-self.config.average :]
+
+
+def _learning_rate(config, peak, batches, step):
+    updates = config.epochs * math.ceil(batches / config.accumulate)
+    rate = warmup_learning_rate(step, config.warmup_steps, peak)
+    return rate * cooldown_factor(step, updates, config.cooldown)
 
 
 def _with_r_drop(objective, alpha):
