@@ -2,10 +2,9 @@
 
     STEP_LLM_QUICK=1 python benchmarks/lessons.py [--warm] [NAME …]
 
-Each lesson runs from top to bottom on a copy, in a process of its own. Without --warm it compiles
-every graph. With it, each runs twice, and the time is that of the second run, which finds the
-graphs of the first. The result goes to benchmarks/results/lessons.json; `python
-benchmarks/readme.py` puts it into the README.
+Each lesson runs from top to bottom on a copy, in a process of its own, and compiles every graph.
+With --warm it runs a second time and finds the graphs of the first. The result goes to
+benchmarks/results/lessons.json; `python benchmarks/readme.py` puts it into the README.
 """
 
 from __future__ import annotations
@@ -49,25 +48,25 @@ def run(lesson) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as 02_attention")
-    parser.add_argument("--warm", action="store_true", help="the time with all graphs compiled")
+    parser.add_argument("--warm", action="store_true", help="a second run, which compiles nothing")
     options = parser.parse_args()
     os.environ["STEP_LLM_QUICK"] = "1"
     path = RESULTS / "lessons.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"lessons": {}}
     content.update({"machine": machine(), "date": date.today().isoformat()})
     lessons = sorted(ROOT.glob("notebooks/*.ipynb"))
-    with tempfile.TemporaryDirectory() as graphs:
-        if options.warm:
-            os.environ["STEP_LLM_GRAPH_CACHE"] = graphs
-        for lesson in lessons:
-            if options.names and lesson.stem not in options.names:
-                continue
+    for lesson in lessons:
+        if options.names and lesson.stem not in options.names:
+            continue
+        with tempfile.TemporaryDirectory() as graphs:
+            if options.warm:
+                os.environ["STEP_LLM_GRAPH_CACHE"] = graphs
             found = run(lesson)
             if options.warm:
-                found = {"warm_minutes": run(lesson)["minutes"]}
-            content["lessons"].setdefault(lesson.stem, {}).update(found)
-            print(lesson.stem, found, flush=True)
-    write_results("lessons", content)
+                found["warm_minutes"] = run(lesson)["minutes"]
+        content["lessons"].setdefault(lesson.stem, {}).update(found)
+        print(lesson.stem, found, flush=True)
+        write_results("lessons", content)
 
 
 if __name__ == "__main__":
