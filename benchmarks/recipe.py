@@ -63,10 +63,14 @@ def score(folder: Path, split: str) -> dict:
 
 
 def commit() -> str | None:
-    """What the code is at; None where it is no clone."""
-    git = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    """What the code is at; None where it is no clone. Results that are not committed yet are no
+    other code."""
+    git = ["git", "-C", str(ROOT)]
     try:
-        return subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip()
+        words = [*git, "rev-parse", "--short", "HEAD"]
+        name = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+        words = [*git, "diff", "--quiet", "HEAD", "--", ".", ":!benchmarks/results"]
+        return name if subprocess.run(words).returncode == 0 else f"{name}-dirty"
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +134,27 @@ def test_a_recipe_is_trained_once_and_sees_the_test_set_once(recipe, tmp_path, c
     with pytest.raises(SystemExit):
         recipe("--steps", "r_drop", "--seeds", "2", "--test")
     assert "r_drop with seed 2 is not trained yet" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+def test_a_run_names_its_commit_and_says_if_the_code_was_another(recipe, tmp_path, monkeypatch):
+    module, clone = importlib.import_module("recipe"), tmp_path / "clone"
+    monkeypatch.setattr(module, "ROOT", clone)
+    clone.mkdir()
+    assert module.commit() is None
+    (clone / "benchmarks" / "results").mkdir(parents=True)
+    code, results = clone / "code.py", clone / "benchmarks" / "results" / "recipe.json"
+    code.write_text("1")
+    results.write_text("1")
+    me = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    for words in (("init", "-q"), ("add", "."), (*me, "commit", "-qm", "first")):
+        subprocess.run(["git", "-C", str(clone), *words], check=True)
+    name = module.commit()
+    assert re.fullmatch("[0-9a-f]{7,}", name)
+    results.write_text("2")
+    assert module.commit() == name
+    code.write_text("2")
+    assert module.commit() == f"{name}-dirty"
 
 
 def test_the_ladder_has_a_row_for_each_step_with_its_means(recipe, readme, tmp_path):
