@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from step_llm.cli.parser import make_parser
+from step_llm.training.recipes import RECIPES
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = {"processor": "P", "cores": 1, "python": "3.12.1", "mindspore": "2.10.0"}
@@ -134,6 +135,18 @@ def test_a_recipe_is_trained_once_and_sees_the_test_set_once(recipe, tmp_path, c
     with pytest.raises(SystemExit):
         recipe("--steps", "r_drop", "--seeds", "2", "--test")
     assert "r_drop with seed 2 is not trained yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("best", "r_drop_small_batches"), ("fast", "fast_rotary")]
+)
+def test_a_recipe_with_a_name_is_the_step_that_was_measured(recipe, name, step):
+    plain, chosen = RECIPES["multi30k"], RECIPES[f"multi30k-{name}"]
+    options = importlib.import_module("recipe").LADDER[step]
+    changes = {key[2:].replace("-", "_"): value for key, value in options.items()}
+    expected = {"positions": "sinusoidal", **plain.model, **plain.training, **changes}
+    assert {**chosen.model, **chosen.training} == expected
+    assert (chosen.preset, chosen.vocab_size) == (plain.preset, plain.vocab_size)
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")

@@ -87,6 +87,8 @@ def test_in_the_chinese_edition_the_page_is_chinese(monkeypatch):
     }  # fmt: skip
     assert len(said) == 10
     assert said <= set(found["words"])
+    sentence = "A man scratches his head in thought"  # words of the table within a title
+    assert data_of(AttentionExplorer(maps, title=sentence).page())["title"] == sentence
     monkeypatch.setenv("STEP_LLM_LANGUAGE", "en")
     assert data_of(explorer().page())["words"] == {}
     assert '<html lang="en">' in explorer().page()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from step_llm.runtime.language import language, say
+from step_llm.runtime.language import language
 
 __all__ = ["AttentionExplorer", "AttentionMap"]
 
@@ -67,14 +67,15 @@ class AttentionExplorer:
 
     def page(self) -> str:
         """The whole page as HTML."""
+        is_chinese = language() == "zh"
+        words = json.loads(_CHINESE.read_text(encoding="utf-8")) if is_chinese else {}
         maps = []
         for one in self.maps:
             weights = np.rint(1000 * np.asarray(one.weights)).astype(int)
-            name, text = say(one.name, _CHINESE), say(one.text, _CHINESE)
-            maps.append({**one._asdict(), "name": name, "text": text, "weights": weights.tolist()})
-        is_chinese = language() == "zh"
-        words = json.loads(_CHINESE.read_text(encoding="utf-8")) if is_chinese else {}
-        title = say(self.title, _CHINESE)
+            # Whole texts alone are looked up: a title may be any sentence.
+            said = {"name": words.get(one.name, one.name), "text": words.get(one.text, one.text)}
+            maps.append({**one._asdict(), **said, "weights": weights.tolist()})
+        title = words.get(self.title, self.title)
         data = json.dumps({"title": title, "maps": maps, "words": words}, separators=(",", ":"))
         # No token can end the script that holds it.
         data = data.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
