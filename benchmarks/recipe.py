@@ -36,9 +36,13 @@ LADDER = {
         "--dropout": 0.2, "--epochs": 18, "--r-drop": 3.0, "--positions": "rotary",
         "--batch-tokens": 1200,
     },
+    "r_drop_long": {
+        "--dropout": 0.2, "--epochs": 24, "--r-drop": 3.0, "--positions": "rotary",
+        "--batch-tokens": 1200,
+    },
     # The learning rate falls to nearly 0 at the end, in place of the paper's slow fall.
-    "r_drop_cooldown": {
-        "--dropout": 0.2, "--epochs": 18, "--r-drop": 3.0, "--positions": "rotary",
+    "r_drop_long_cooldown": {
+        "--dropout": 0.2, "--epochs": 24, "--r-drop": 3.0, "--positions": "rotary",
         "--batch-tokens": 1200, "--cooldown": 0.5,
     },
     "fast": {"--dropout": 0.1, "--epochs": 8, "--average": 3},
