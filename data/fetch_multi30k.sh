@@ -30,6 +30,9 @@ out=$here/multi30k mirror=${MULTI30K_MIRROR:-} checksums=$here/multi30k.sha256 t
 quiet='' bar='' held='' wget_pid='' todo='' missing='' made_out=''
 
 say() { [ -n "$quiet" ] || printf '%s\n' "$*"; }
+tell() { # ENGLISH CHINESE: what is said on a good day; warnings and errors are English, as everywhere
+  case ${STEP_LLM_LANGUAGE-} in zh) say "$2" ;; *) say "$1" ;; esac
+}
 warn() { printf 'fetch_multi30k: %s\n' "$*" >&2; }
 die() { warn "$1"; exit "${2:-1}"; } # MESSAGE [STATUS]
 failed() { # SOURCE FILE, for the reason in $why
@@ -66,14 +69,15 @@ unpack() { # PATH FILE FROM, to standard output
 # Takes FILE out of PATH, which came from FROM and is packed as its name says, and if the SHA-256 agrees puts
 # it into its place. What is cut or broken is left to the sum to tell; head alone says that the disk is full.
 accept() { # PATH FILE FROM
-  local text=$tmp/text sum expected
+  local text=$tmp/text sum expected size
   unpack "$@" 2>/dev/null | head -c $((most + 1)) >"$text" || [ "${PIPESTATUS[1]}" = 0 ] ||
     die "cannot write $text: is the disk full?"
   sum=$(sha256 <"$text") expected=$(wanted "$2")
   if [ "$sum" = "$expected" ]; then
     [ ! -d "$out/$2" ] || die "$out/$2 is a folder; a text belongs there."
     mv -f "$text" "$out/$2" || die "cannot put $2 into $out."
-    say "$2: $(size_of "$out/$2") bytes from $3, the SHA-256 agrees"
+    size=$(size_of "$out/$2")
+    tell "$2: $size bytes from $3, the SHA-256 agrees" "$2：$size 字节，取自 $3，SHA-256 一致"
     return
   fi
   why="wrong bytes: the SHA-256 of the text is ${sum:0:16}..., expected ${expected:0:16}..."
@@ -201,4 +205,4 @@ if [ -n "$missing" ]; then
   ' "$tmp/failures" >&2
   die "a mirror helps where these cannot be reached (--mirror, an address or a folder): see --help."
 fi
-say "Multi30k is in place in $out."
+tell "Multi30k is in place in $out." "Multi30k 已经就绪，在 $out 中。"

@@ -182,6 +182,20 @@ def deaf_port():
 # --------------------------------------------------------------------------------------- a good day
 
 
+def test_progress_is_told_in_chinese_where_the_reader_wants_it(serve, fetch):
+    """Both programs say the same; what goes wrong is told in English, as everywhere."""
+    good, url = serve(), serve({"train.de.gz": b""}).url
+    result = fetch(sources=[url, good.url], env={"STEP_LLM_LANGUAGE": "zh"})
+    assert_whole(result, fetch.out)
+    *taken, ready = result.stdout.splitlines()
+    assert taken == [
+        f"{file}：{len(TEXTS[file])} 字节，取自 {good.url}/{original_name(file)}.gz，SHA-256 一致"
+        for file in FILES
+    ]
+    assert ready == f"Multi30k 已经就绪，在 {fetch.out} 中。"
+    assert f"train.en: {url}: HTTP 404" in result.stderr
+
+
 def test_whole_answer(serve, fetch):
     source = serve()
     result = fetch(sources=[source.url])

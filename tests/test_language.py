@@ -9,11 +9,14 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
 from step_llm import course, exercises
+from step_llm.cli.terminal import tell
 from step_llm.course import progress
+from step_llm.data.batches import EncodedText
 from step_llm.runtime import language
 from step_llm.runtime.language import in_chinese
 from step_llm.training import report
@@ -27,7 +30,7 @@ SHARED = CHECKS / "zh" / "judge.json"
 MODULES = [path.stem for path in sorted(CHECKS.glob("lesson_*.py"))]
 TABLES = [
     *sorted((CHECKS / "zh").glob("*.json")), progress.CHINESE,
-    ROOT / "step_llm" / "training" / "zh.json", ROOT / "step_llm" / "evaluation" / "zh.json",
+    *(ROOT / "step_llm" / room / "zh.json" for room in ("cli", "data", "evaluation", "training")),
 ]  # fmt: skip
 differences = load_script(ROOT / "tools" / "chinese.py").differences
 # Texts of the checks that no reader sees as such: sentences to count n-grams in, and what MindSpore
@@ -312,6 +315,33 @@ def test_a_lesson_says_in_chinese_where_it_runs(chinese, monkeypatch, capsys):
     assert re.match(r"设备：\w+，CPU 核数：\d+$", device)
     assert mode == "模式：快速"
     assert stopped == "已停止：用目前学到的结果继续"
+
+
+def told_by_commands():
+    """What the commands say of their progress, a value put in wherever they put one."""
+    for path in sorted((ROOT / "step_llm" / "cli").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = isinstance(node, ast.Call) and getattr(node.func, "id", "")
+            text = _text(node.args[0]) if name in ("say", "tell") else None
+            if text and not path.name.startswith("check"):  # its report is for an issue: in English
+                yield text.replace("{}", "7")
+
+
+def test_commands_tell_their_progress_in_chinese(chinese, capsys):
+    texts = list(told_by_commands())
+    assert len(texts) >= 12
+    for text in texts:
+        tell(text)
+        assert re.search("[一-鿿]", capsys.readouterr().out), text
+    pair = (np.array([1, 2]),)
+    for left_out in ({"empty_lines": (3,), "long_lines": (7, 9)}, {"long_lines": (7, 9)}, {}):
+        tell(EncodedText(pair, pair, 5, 5, **left_out, name="a/val").report)
+    assert capsys.readouterr().out.splitlines() == [
+        "a/val：1 个句对；有一侧为空的 1 个未采用（第一个在第 3 行），"
+        "过长的 2 个未采用（第一个在第 7 行）",
+        "a/val：1 个句对；过长的 2 个未采用（第一个在第 7 行）",
+        "a/val：1 个句对",
+    ]
 
 
 def test_training_tells_its_progress_in_chinese(chinese, monkeypatch, capsys):

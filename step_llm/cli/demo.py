@@ -6,6 +6,7 @@ from pathlib import Path
 
 from step_llm.cli.commands import main
 from step_llm.cli.fetch import run_fetcher
+from step_llm.cli.terminal import tell
 
 __all__ = ["run"]
 
@@ -28,7 +29,7 @@ def run(options):
     if corpus != "mini" and run_fetcher(options):
         if corpus == "multi30k":
             raise ValueError("Multi30k could not be fetched; see above")
-        print("Multi30k could not be fetched: the embedded corpus serves instead.", flush=True)
+        tell("Multi30k could not be fetched: the embedded corpus serves instead.")
         corpus = "mini"
     corpus = corpus or "multi30k"
     name, recipe = corpus, []

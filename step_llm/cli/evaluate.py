@@ -7,6 +7,7 @@ import shlex
 import time
 
 from step_llm.cli.job import notes_of
+from step_llm.cli.terminal import tell
 from step_llm.cli.translate import translated
 from step_llm.data.corpus import corpus_folder, read_parallel
 from step_llm.decoding.translator import Translator
@@ -52,5 +53,5 @@ def run(options):
         print(device)
         print(f"{corpus}, {options.split}, beam {options.beam}:")
         print(scores)
-        print(f"{scores.sentences / seconds:.1f} sentences per second, compiling included")
-        print(f"next: python -m step_llm translate {shlex.quote(options.folder)}")
+        tell(f"{scores.sentences / seconds:.1f} sentences per second, compiling included")
+        tell(f"next: python -m step_llm translate {shlex.quote(options.folder)}")

@@ -7,10 +7,12 @@ import shlex
 import shutil
 import subprocess
 
+from step_llm.cli.terminal import tell
 from step_llm.data import multi30k
 from step_llm.data.corpus import corpus_folder
 from step_llm.runtime.download import has_wget
 from step_llm.runtime.files import shipped
+from step_llm.runtime.language import language
 
 __all__ = ["run", "run_fetcher"]
 
@@ -19,7 +21,7 @@ def run(options):
     status = run_fetcher(options, options.out)
     if status == 0:
         corpus = "multi30k" if options.out is None else shlex.quote(str(options.out))
-        print(f"next: python -m step_llm train --corpus {corpus} --out runs/first")
+        tell(f"next: python -m step_llm train --corpus {corpus} --out runs/first")
     return status
 
 
@@ -36,7 +38,8 @@ def run_fetcher(options, out=None) -> int:
         words += ["--mirror", str(mirror)]
     if _can_run_script():
         command = ["bash", str(shipped("data/fetch_multi30k.sh")), *words]
-        status = subprocess.run(command).returncode
+        environment = {**os.environ, "STEP_LLM_LANGUAGE": language()}
+        status = subprocess.run(command, env=environment).returncode
     else:
         status = multi30k.main(words)
     return 2 if status else 0

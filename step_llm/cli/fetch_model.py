@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from step_llm.cli.terminal import tell
 from step_llm.models.published import fetch_model
 from step_llm.models.weights import read_json
 from step_llm.runtime.download import Downloader
@@ -18,9 +19,9 @@ def run(options):
     folder = fetch_model(
         options.name, options.out, options.mirror, Downloader(timeout=options.timeout)
     )
-    print(f"{options.name} is in place in {folder}")
+    tell(f"{options.name} is in place in {folder}")
     kind = read_json(Path(folder) / "config.json").get("model_type")
     if kind in _CONTINUE_TEXT:
-        print(f"next: python -m step_llm chat {shlex.quote(str(folder))}")
+        tell(f"next: python -m step_llm chat {shlex.quote(str(folder))}")
     else:
-        print(f"next: in Python, step_llm.from_pretrained({str(folder)!r})")
+        tell(f"next: in Python, step_llm.from_pretrained({str(folder)!r})")

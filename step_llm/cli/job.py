@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from step_llm.cli.terminal import tell
 from step_llm.data.batches import encode_pairs
 from step_llm.data.corpus import CORPORA, ParallelText, corpus_folder, read_parallel
 from step_llm.data.vocabulary import TokenizerPair
@@ -35,13 +36,13 @@ class Job(NamedTuple):
 
 
 def begin(device: str | None) -> tuple[Group, object]:
-    """Take the device and join the group of workers; returns it, and a ``print`` for its first.
+    """Take the device and join the group of workers; returns it, and a ``tell`` for its first.
 
     Each worker has a log of its own; what is the same in all stands in the first one's.
     """
     chosen = use_device(device, prepare=join_group)
     group = join_group()
-    say = print if group.is_first else _say_nothing
+    say = tell if group.is_first else _say_nothing
     say(chosen)
     if group.size > 1:
         say(f"{group.size} workers; each takes its share of every batch")

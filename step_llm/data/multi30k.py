@@ -19,9 +19,10 @@ from step_llm.data.corpus import corpus_folder
 from step_llm.data.resumed import MOST, Downloads, Failure, Stop, warn
 from step_llm.data.unpack import unpack
 from step_llm.runtime.files import shipped
+from step_llm.runtime.language import say
 from step_llm.runtime.locks import is_running, keep_open
 
-__all__ = ["FILES", "main"]
+__all__ = ["CHINESE", "FILES", "main"]
 
 FILES = ("train.de", "train.en", "val.de", "val.en", "test.de", "test.en")
 _LAYOUTS = (
@@ -29,6 +30,7 @@ _LAYOUTS = (
 )  # fmt: skip
 _OPTIONS = {"--out": "out", "--mirror": "mirror", "--timeout": "timeout", "--tries": "tries",
             "--checksums": "checksums"}  # fmt: skip
+CHINESE = Path(__file__).with_name("zh.json")  # what this folder's modules tell the reader
 
 
 class _Absent(Exception):
@@ -163,7 +165,7 @@ class _Fetcher:
                 self._end(status, is_new)
         if missing:
             self._report(missing)
-        self.say(f"Multi30k is in place in {self.out}.")
+        self.say(say(f"Multi30k is in place in {self.out}.", CHINESE))
         return 0
 
     def _in_place(self, file):
@@ -300,7 +302,8 @@ class _Fetcher:
                 os.replace(text, target)
             except OSError:
                 raise Stop(f"cannot write {text}: is the disk full?") from None
-            self.say(f"{file}: {len(content)} bytes from {source}, the SHA-256 agrees")
+            text = f"{file}: {len(content)} bytes from {source}, the SHA-256 agrees"
+            self.say(say(text, CHINESE))
             return
         why = f"the SHA-256 of the text is {found[:16]}..., expected {self.sums[file][:16]}..."
         why = f"wrong bytes: {why}"
