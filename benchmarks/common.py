@@ -54,11 +54,14 @@ def write_results(name: str, content: dict) -> None:
     print(f"wrote {path.relative_to(ROOT)}")
 
 
-def step_llm(*words, capture: bool = False) -> str:
+def step_llm(*words, capture: bool = False, input: str | None = None) -> str:
     """Run a command of the library, and return what it prints if that is asked for."""
     command = [sys.executable, "-m", "step_llm", *map(str, words)]
     output = subprocess.PIPE if capture else None
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=output, text=True).stdout
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, input=input, stdout=output, text=True, encoding="utf-8"
+    )
+    return done.stdout
 
 
 def finished(folder: Path) -> tuple[dict, dict]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from step_llm.cli.parser import make_parser
@@ -86,11 +87,17 @@ def recipe(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "RESULTS", tmp_path)
     monkeypatch.setattr(common, "RESULTS", tmp_path)
     monkeypatch.setattr(common, "ROOT", tmp_path)
+    for split in ("val", "test"):
+        for language in ("en", "de"):
+            (tmp_path / f"{split}.{language}").write_text("Ein Hund, der „hüpft“ .\n" * 2)
+    monkeypatch.setattr(module, "corpus_folder", lambda name: tmp_path)
     calls = []
 
-    def step_llm(*words, capture=False):
+    def step_llm(*words, capture=False, input=None):
         calls.append(list(map(str, words)))
         make_parser().parse_args(calls[-1])  # options that the command has
+        if words[0] == "translate":
+            return input.replace("hüpft", "läuft", 1)
         if words[0] == "evaluate":
             scores = {"bleu": 40.0 + len(calls), "chrf": 60.0, "signature": "s", "sentences": 9}
             return json.dumps(scores)
@@ -135,6 +142,17 @@ def test_a_recipe_is_trained_once_and_sees_the_test_set_once(recipe, tmp_path, c
     with pytest.raises(SystemExit):
         recipe("--steps", "r_drop", "--seeds", "2", "--test")
     assert "r_drop with seed 2 is not trained yet" in capsys.readouterr().err
+
+
+def test_into_german_there_is_a_score_over_the_published_tokens_too(recipe, tmp_path):
+    recipe("--steps", "en_de", "--seeds", "1")
+    (run,) = json.loads((tmp_path / "recipe.json").read_text())["en_de"]["runs"]
+    # ein hund , der " hüpft " . – twice, and one word of the 16 is another.
+    n_grams = (15 / 16, 12 / 14, 9 / 12, 7 / 10)
+    assert run["validation"]["tokenised_bleu"] == round(100 * np.prod(n_grams) ** 0.25, 2)
+    tokenised_bleu = importlib.import_module("recipe").tokenised_bleu
+    same = tokenised_bleu(["Ein “Hund” rennt, schnell"], ['ein "hund" rennt , SCHNELL'], "de")
+    assert same == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
