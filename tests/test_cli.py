@@ -395,6 +395,7 @@ def test_help_is_complete_and_imports_no_mindspore():
             "--positions", "--norm", "--dropout", "--batch-tokens", "--peak-learning-rate",
             "--warmup-steps", "--cooldown", "--label-smoothing", "--r-drop", "--patience",
             "--average", "--save-every", "--precision", "--accumulate", "--recipe",
+            "--shapes",
         ],
         "resume": ["--epochs", "--device"],
         "evaluate": ["--corpus", "--split", "--json", *search],
@@ -553,6 +554,7 @@ def test_a_run_is_never_overwritten(capfd, corpus, run):
         (("--arch", "lstm"), "transformer"),
         (("--attention",), "none"),
         (("--recipe", "mini"), "none"),
+        (("--shapes", 2), "none"),
     ],
 )
 def test_a_resumed_run_keeps_its_recipe(capfd, corpus, run, option, stored):
@@ -637,6 +639,12 @@ def test_a_recipe_is_chosen_by_its_name_and_options_go_before_it(capfd, corpus, 
     words = ["--recipe", "multi30k-best", "--arch", "lstm", "--out", str(tmp_path / "lstm")]
     assert cli.main([*command, *words]) == 0  # which has no positions to choose
     assert jobs.pop()[0].config.r_drop == 3.0
+    words = ["--recipe", "multi30k-fast", "--shapes", "3", "--out", str(tmp_path / "small")]
+    assert cli.main([*command, *words]) == 0
+    job = jobs.pop()[0]
+    assert (job.config.buckets, job.notes["shapes"]) == ((16, 25, 64), 3)
+    error = mistake(capfd, *command, "--shapes", "0", "--out", tmp_path / "none")
+    assert "the most lengths of batches are 0; expected at least 1" in error
     error = mistake(capfd, *command, "--recipe", "quick", "--out", tmp_path / "none")
     assert "--recipe is 'quick'; expected one of mini, multi30k, multi30k-fast, " in error
 

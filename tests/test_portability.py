@@ -155,8 +155,12 @@ def test_a_shape_is_compiled_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("most", "expected"), [(8, BUCKETS), (4, (14, 18, 25, 64)), (3, (14, 21, 64)), (1, (64,))]
-)
+    ("most", "expected"),
+    [
+        (99, BUCKETS), (8, BUCKETS), (6, (14, 16, 18, 25, 33, 64)), (4, (14, 18, 25, 64)),
+        (3, (16, 25, 64)), (1, (64,)),
+    ],
+)  # fmt: skip
 def test_fewer_lengths_are_some_of_them_and_the_longest(most, expected):
     assert fewer(BUCKETS, most) == expected
     assert fewer(expected, most) == expected

@@ -162,6 +162,9 @@ def _add_train(commands):
     add("--norm", metavar="PLACE", help=text)
     add("--dropout", metavar="P", type=float, help="share of each sub-layer's output set to zero")
     add("--batch-tokens", metavar="N", type=int, help="positions in a batch, for each side")
+    text = "at most so many lengths of batches: with fewer there is less to compile and to keep in "
+    text += "memory, and more padding; default: the recipe's, and 4 on a GPU or an NPU"
+    add("--shapes", metavar="N", type=int, help=text)
     add("--peak-learning-rate", metavar="RATE", type=float, help="reached after the warm-up")
     add("--warmup-steps", metavar="N", type=int, help="updates until the peak")
     text = "share of the updates, the last ones, in which the learning rate falls to nearly 0"

@@ -44,8 +44,11 @@ def _new_job(options):
     recipe = _recipe(options)
     names = [field.name for field in dataclasses.fields(TrainingConfig)]
     config = TrainingConfig(**{**recipe.training, **_given(options, names)})
-    if current_device() != "CPU":  # there a graph takes longer to compile, and padding costs less
-        config = dataclasses.replace(config, buckets=fewer(config.buckets))
+    shapes = options.shapes
+    if shapes is None and current_device() != "CPU":
+        shapes = 4  # there a graph takes longer to compile, and padding costs less
+    if shapes is not None:
+        config = dataclasses.replace(config, buckets=fewer(config.buckets, shapes))
     notes = {
         "corpus": full_name(options.corpus),
         "source": options.source or "de",
@@ -53,7 +56,7 @@ def _new_job(options):
         "preset": options.preset or recipe.preset,
         "tokens": options.tokens or recipe.tokens,
         "vocab_size": recipe.vocab_size if options.vocab_size is None else options.vocab_size,
-        **({"recipe": options.recipe} if options.recipe else {}),
+        **_given(options, ("recipe", "shapes")),
     }
     text, validation_text = read_texts(notes)
     tokenizers = train_tokenizers(

@@ -9,12 +9,17 @@ __all__ = ["BUCKETS", "fewer"]
 BUCKETS = (12, 14, 16, 18, 21, 25, 33, 64)
 
 
-def fewer(buckets: tuple, most: int = 4) -> tuple:
-    """At most so many of the lengths, the longest among them, for where compiling costs most.
+def fewer(buckets: tuple, most: int) -> tuple:
+    """At most so many of the lengths, the longest among them, for less compiling and memory.
 
     Args:
         buckets: ascending lengths.
         most: at least 1.
+
+    Raises:
+        ValueError: another ``most``.
     """
-    step = -(-len(buckets) // most)
-    return tuple(buckets[::-1][::step][::-1])
+    if most < 1:
+        raise ValueError(f"the most lengths of batches are {most}; expected at least 1")
+    kept = {len(buckets) * place // most for place in range(most)}  # from the longest on
+    return tuple(buckets[-1 - place] for place in sorted(kept, reverse=True))
