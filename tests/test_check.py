@@ -362,14 +362,6 @@ def test_a_difference_that_is_no_number_is_not_lost():
 # ------------------------------------------------------------------------------- processes
 
 
-@LINUX
-@pytest.mark.slow
-def test_two_processes_make_the_update_of_one():
-    passed, figures = check_processes.train_together("CPU", 1e-5)
-    assert passed, figures
-    assert re.match(r"2 processes: after 3 updates the weights differ .* by \d\.\de-\d\d", figures)
-
-
 def _job(monkeypatch, status, *logs):
     def run(count, device, folder):
         for rank, text in enumerate(logs):
@@ -473,7 +465,7 @@ def test_the_whole_check_on_this_device(tmp_path):
     path = tmp_path / "check.md"
     kept = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
     done = subprocess.run(
-        [sys.executable, "-m", "step_llm", "check", "--out", str(path)],
+        [sys.executable, "-m", "step_llm", "check", "--steps", "12", "--out", str(path)],
         capture_output=True, text=True, timeout=900, env={**kept, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -484,4 +476,6 @@ def test_the_whole_check_on_this_device(tmp_path):
     assert f"| device | {use_device().name} (" in text
     assert "target tokens a second" in text
     assert "| training in float32 | pass |" in text
+    if sys.platform.startswith("linux"):
+        assert re.search(r"pass .* 2 processes: after 3 updates the weights differ .* by \d\.\de-\d\d", text)
     assert str(Path.home()) not in text
