@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+import mindspore as ms
+
 from step_llm.cli.terminal import tell
 from step_llm.data.batches import encode_pairs
 from step_llm.data.corpus import CORPORA, ParallelText, corpus_folder, read_parallel
@@ -17,7 +19,7 @@ from step_llm.training.distributed import Group, join_group
 from step_llm.training.run_folder import read_run
 from step_llm.training.translation import translation_trainer
 
-__all__ = ["Job", "begin", "carry_out", "full_name", "notes_of", "read_texts"]
+__all__ = ["Job", "begin", "carry_out", "full_name", "notes_of", "read_texts", "seed_dropout"]
 
 
 class Job(NamedTuple):
@@ -47,6 +49,15 @@ def begin(device: str | None) -> tuple[Group, object]:
     if group.size > 1:
         say(f"{group.size} workers; each takes its share of every batch")
     return group, say
+
+
+def seed_dropout(seed: int) -> None:
+    """Before a model is made: on a CPU its dropout layers take their seeds then, from MindSpore's.
+
+    A run that goes on begins the stream of masks again: with its first seeds, its compiled graphs
+    can be used again.
+    """
+    ms.set_seed(join_group().own_seed(seed))
 
 
 def _say_nothing(*_):

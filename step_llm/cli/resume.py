@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from step_llm.cli.job import Job, begin, carry_out, full_name, notes_of, read_texts
+from step_llm.cli.job import (
+    Job,
+    begin,
+    carry_out,
+    full_name,
+    notes_of,
+    read_texts,
+    seed_dropout,
+)
 from step_llm.data.corpus import CORPORA
 from step_llm.models.weights import CheckpointError, read_json
 from step_llm.training.checkpoint import load_model, read_state
@@ -41,8 +49,9 @@ def stored_job(folder: Path, epochs: int | None = None, corpus: str | None = Non
             say how the run was trained.
     """
     checkpoint = find_checkpoint(folder, "last")
-    model, tokenizers = load_model(checkpoint)
     config, notes = _stored(checkpoint)
+    seed_dropout(config.seed)
+    model, tokenizers = load_model(checkpoint)
     if epochs is not None:
         config = replace(config, epochs=epochs)
     if corpus is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from step_llm.cli.job import Job, begin, carry_out, full_name, read_texts
+from step_llm.cli.job import Job, begin, carry_out, full_name, read_texts, seed_dropout
 from step_llm.cli.resume import refuse_changes, stored_job
 from step_llm.data.buckets import fewer
 from step_llm.data.vocabulary import train_tokenizers
@@ -63,6 +63,7 @@ def _new_job(options):
         text.source, text.target, kind=notes["tokens"], vocab_size=notes["vocab_size"]
     )
     sizes = (notes["preset"], len(tokenizers.source), len(tokenizers.target))
+    seed_dropout(config.seed)
     model = _new_model(options, recipe.model, sizes, config.seed)
     return Job(model, tokenizers, config, text, validation_text, notes)
 

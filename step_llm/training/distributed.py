@@ -55,6 +55,10 @@ class Group:
         """Whether this worker is the one that writes and prints."""
         return self.rank == 0
 
+    def own_seed(self, seed: int) -> int:
+        """The seed of this worker's dropout: the same masks on other rows would be less random."""
+        return seed + 1_000_003 * self.rank
+
     def share(self, value, pad_id: int = 0):
         """This worker's part of what all workers have.
 

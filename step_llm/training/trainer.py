@@ -145,9 +145,9 @@ class Trainer:
 
     def _fit(self):
         state, patience = self.state, self.config.patience or math.inf
-        # Dropout draws from MindSpore's seed. After a resume it goes on with another stream, and
-        # each worker has its own: the same masks on different rows would be less random.
-        ms.set_seed(self.config.seed + state["step"] + 1_000_003 * self.group.rank)
+        # For a dropout that draws from MindSpore's seed as it runs (an NPU's), and goes on with
+        # another stream after a resume. Elsewhere its seed is that of when the model was made.
+        ms.set_seed(self.group.own_seed(self.config.seed + state["step"]))
         with graph_mode():
             place = (self.config, state["step"], state["epoch"], state["batch"])
             self.group.check_job(self.batches, self.model, repr(place))
