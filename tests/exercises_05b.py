@@ -155,13 +155,58 @@ def build_pair_of_the_variants_weights(config, changes, seed):
     return baseline, variant
 
 
+def agreement(log_p, log_q, axis=-1):
+    return ((np.exp(log_p) - np.exp(log_q)) * (log_p - log_q)).sum(axis)
+
+
+def kl(log_p, log_q):
+    return (np.exp(log_p) * (log_p - log_q)).sum(-1)
+
+
+def kl_turned(log_p, log_q):
+    return kl(log_q, log_p)
+
+
+def agreement_of_the_sign(log_p, log_q):
+    return -agreement(log_p, log_q)
+
+
+def agreement_of_a_difference(log_p, log_q):
+    return kl(log_p, log_q) - kl(log_q, log_p)
+
+
+def agreement_of_a_mean(log_p, log_q):
+    return agreement(log_p, log_q) / log_p.shape[-1]
+
+
+def agreement_without_weights(log_p, log_q):
+    return (log_p - log_q).sum(-1)
+
+
+def agreement_of_probabilities(log_p, log_q):
+    return np.abs(np.exp(log_p) - np.exp(log_q)).sum(-1)
+
+
+def agreement_of_all(log_p, log_q):
+    return agreement(log_p, log_q, axis=None)
+
+
+def agreement_of_half(log_p, log_q):
+    return agreement(log_p, log_q) / 2
+
+
+def agreement_of_tensors(log_p, log_q):
+    return Tensor(agreement(log_p, log_q).astype(np.float32))
+
+
 RIGHT = {
     "5b.1": (ReZero,),
     "5b.2": (interval,),
     "5b.3": (p_value,),
     "5b.4": (build_pair,),
+    "5b.5": (agreement,),
 }
-ALSO_RIGHT = [("5b.1", (ReZeroScalar,))]
+ALSO_RIGHT = [("5b.1", (ReZeroScalar,)), ("5b.5", (agreement_of_tensors,))]
 WRONG = {
     "5b.1": [
         (ReZeroOfOne,),
@@ -185,6 +230,17 @@ WRONG = {
         (build_pair_that_shares,),
         (build_pair_with_zeros,),
         (build_pair_of_the_variants_weights,),
+    ],
+    "5b.5": [
+        (kl,),
+        (kl_turned,),
+        (agreement_of_the_sign,),
+        (agreement_of_a_difference,),
+        (agreement_of_a_mean,),
+        (agreement_without_weights,),
+        (agreement_of_probabilities,),
+        (agreement_of_all,),
+        (agreement_of_half,),
     ],
 }
 NAMED = {
@@ -210,5 +266,15 @@ NAMED = {
         ((build_pair_of_one_seed,), "the luck of the draw differs too"),
         ((build_pair_that_shares,), "who trains one trains both"),
         ((build_pair_with_zeros,), "should be drawn"),
+    ],
+    "5b.5": [
+        ((kl,), "KL(p ‖ q) alone"),
+        ((kl_turned,), "KL(q ‖ p) alone"),
+        ((agreement_of_the_sign,), "never below 0"),
+        ((agreement_of_a_difference,), "add the two"),
+        ((agreement_of_a_mean,), "do not take the mean"),
+        ((agreement_without_weights,), "weigh each word"),
+        ((agreement_of_probabilities,), "their logarithms"),
+        ((agreement_of_all,), "over the words alone"),
     ],
 }

@@ -156,7 +156,7 @@ def test_into_german_there_is_a_score_over_the_published_tokens_too(recipe, tmp_
 
 
 @pytest.mark.parametrize(
-    ("name", "step"), [("best", "r_drop_small_batches"), ("fast", "fast_rotary")]
+    ("name", "step"), [("best", "r_drop_long"), ("fast", "fast_rotary")]
 )
 def test_a_recipe_with_a_name_is_the_step_that_was_measured(recipe, name, step):
     plain, chosen = RECIPES["multi30k"], RECIPES[f"multi30k-{name}"]

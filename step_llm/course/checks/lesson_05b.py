@@ -18,6 +18,7 @@ from step_llm.course.checks.judge import (
     expect_close,
     expect_number,
     expect_parts,
+    expect_shape,
     float_tensor,
     recognise,
 )
@@ -182,3 +183,29 @@ def exercise_4(build_pair):
         if (weights_of(variant)[name] != theirs[name]).any():
             raise Wrong(f"{case}both models hold the same Parameter: who trains one trains both")
     return "now the two models differ in what was changed, and in nothing else"
+
+
+def exercise_5(agreement):
+    """How far two passes of R-Drop are apart: KL(p ‖ q) + KL(q ‖ p) at each position."""
+    logits = np.random.default_rng(5).normal(size=(2, 4, 6))
+    log_p, log_q = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    p, q = np.exp(log_p), np.exp(log_q)
+    got = as_array(call(agreement, log_p.copy(), log_q.copy()))
+    there, back = (p * (log_p - log_q)).sum(-1), (q * (log_q - log_p)).sum(-1)
+    if got.shape in ((), (4, 6)):
+        raise Wrong(f"the answer has shape {got.shape}; add up over the words alone, to (4,)")
+    recognise(
+        expect_shape(got, (4,)),
+        (there, "this is KL(p ‖ q) alone; add KL(q ‖ p)"),
+        (back, "this is KL(q ‖ p) alone; add KL(p ‖ q)"),
+        (-there - back, "the sign is turned round: KL is never below 0"),
+        (there - back, "add the two; do not take one from the other"),
+        ((there + back) / 6, "add up over the words; do not take the mean"),
+        ((log_p - log_q).sum(-1), "weigh each word with p, or with q"),
+        (np.abs(p - q).sum(-1), "this compares the probabilities; KL compares their logarithms"),
+        atol=1e-6,
+    )
+    expect_close(got, there + back, "KL(p ‖ q) is the sum over the words of p · (log p − log q).")
+    got = call(agreement, log_p.copy(), log_p.copy())
+    expect_close(got, np.zeros(4), "Two equal passes are 0 apart.")
+    return "0 where both passes say the same, and more the further they are apart"
