@@ -465,7 +465,7 @@ def test_the_whole_check_on_this_device(tmp_path):
     path = tmp_path / "check.md"
     kept = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
     done = subprocess.run(
-        [sys.executable, "-m", "step_llm", "check", "--steps", "12", "--out", str(path)],
+        [sys.executable, "-m", "step_llm", "check", "--out", str(path)],
         capture_output=True, text=True, timeout=900, env={**kept, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
