@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -332,11 +331,9 @@ def read_until(terminal, mark, seconds=240):
     return text
 
 
-def signals_of(process):
-    """What Linux says of a process and its signals: which it handles, blocks, has not seen yet."""
-    status = Path(f"/proc/{process.pid}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return "\n".join(line for line in lines if line.startswith(("State", "Sig", "Shd")))
+def hear_ctrl_c():
+    """A shell's background job, and so the tests in one, ignores it; what it starts would too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.slow
@@ -349,6 +346,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
     process = subprocess.Popen(
         [*command, "--max-tokens", "4000"],
         stdin=other, stdout=other, stderr=other, start_new_session=True,
+        preexec_fn=hear_ctrl_c,
         env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "3", "TERM": "dumb"},
     )  # fmt: skip
     os.close(other)
@@ -365,11 +363,7 @@ def test_ctrl_c_ends_an_answer_and_not_the_program(folder):
         # waits for the next key: so pressed again, as anybody would.
         text, start = "", time.monotonic()
         while "Ctrl-C ends an answer" not in text:
-            waited = time.monotonic() - start
-            assert waited < 240, text + signals_of(process)
-            if waited > 60:  # seen once, on a busy machine: no Ctrl-C was heard in four minutes
-                warnings.warn(f"only a key is heard:\n{signals_of(process)}", stacklevel=1)
-                os.write(terminal, b"\n")
+            assert time.monotonic() - start < 240, text
             process.send_signal(signal.SIGINT)
             text += read_some(terminal, seconds=5)
         os.write(terminal, b"x" * 3000 + b"\n")

@@ -103,7 +103,7 @@ def test_fetch_takes_the_mounted_data_set_as_its_mirror(task, monkeypatch):
     folder = mount(task, "multi30k", "train.de.gz", content=b"")
     asked = []
 
-    def run(command):
+    def run(command, **options):
         asked.append(command)
         return SimpleNamespace(returncode=0)
 

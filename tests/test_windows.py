@@ -17,7 +17,7 @@ def taken(monkeypatch):
     calls = []
 
     def note(status):
-        return lambda words: calls.append(list(words)) or status
+        return lambda words, **options: calls.append(list(words)) or status
 
     done = note(SimpleNamespace(returncode=0))
     monkeypatch.setattr(fetch, "subprocess", SimpleNamespace(run=done))
