@@ -145,7 +145,7 @@ class _Fetcher:
 
     def say(self, message, file=None):
         if not self.quiet:
-            print(message, file=file or sys.stdout, flush=True)
+            print(say(message, CHINESE), file=file or sys.stdout, flush=True)
 
     def tell(self, message):
         self.say(message, sys.stderr)
@@ -165,7 +165,7 @@ class _Fetcher:
                 self._end(status, is_new)
         if missing:
             self._report(missing)
-        self.say(say(f"Multi30k is in place in {self.out}.", CHINESE))
+        self.say(f"Multi30k is in place in {self.out}.")
         return 0
 
     def _in_place(self, file):
@@ -302,8 +302,7 @@ class _Fetcher:
                 os.replace(text, target)
             except OSError:
                 raise Stop(f"cannot write {text}: is the disk full?") from None
-            text = f"{file}: {len(content)} bytes from {source}, the SHA-256 agrees"
-            self.say(say(text, CHINESE))
+            self.say(f"{file}: {len(content)} bytes from {source}, the SHA-256 agrees")
             return
         why = f"the SHA-256 of the text is {found[:16]}..., expected {self.sums[file][:16]}..."
         why = f"wrong bytes: {why}"
