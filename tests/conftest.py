@@ -27,8 +27,8 @@ def pytest_configure():
     """
     if WORKER and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
-        share = cores[int(WORKER[2:]) :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])]
-        os.sched_setaffinity(0, share or cores)
+        first = int(WORKER[2:]) % len(cores)
+        os.sched_setaffinity(0, cores[first :: int(os.environ["PYTEST_XDIST_WORKER_COUNT"])])
 
 
 class Compiled(nn.Cell):

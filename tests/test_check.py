@@ -1,4 +1,7 @@
-"""`python -m step_llm check`: the report, what fails it, its parts, and one whole run here."""
+"""`python -m step_llm check`: the report, what fails it, its parts.
+
+The whole of it runs from the wheel, in tests/test_package.py.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from step_llm.cli import check, check_forms, check_model, check_processes
 from step_llm.cli import commands as cli
 from step_llm.cli.check import Outcome, Report, check_device, without_names
 from step_llm.runtime import device as device_module
-from step_llm.runtime.device import DeviceChoice, software, use_device
+from step_llm.runtime.device import DeviceChoice, software
 from step_llm.training.precision import PRECISIONS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -455,28 +458,3 @@ def test_without_lessons_or_jupyter_none_is_run(lesson, monkeypatch):
 def test_the_lesson_is_there():
     assert (ROOT / check_processes.LESSON).is_file()
     assert json.loads((ROOT / check_processes.LESSON).read_text(encoding="utf-8"))["cells"]
-
-
-# ------------------------------------------------------------------------------- all of it
-
-
-@pytest.mark.slow
-def test_the_whole_check_on_this_device(tmp_path):
-    path = tmp_path / "check.md"
-    kept = {name: value for name, value in os.environ.items() if name != "GLOG_v"}
-    done = subprocess.run(
-        [sys.executable, "-m", "step_llm", "check", "--out", str(path)],
-        capture_output=True, text=True, timeout=900, env={**kept, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    text = path.read_text(encoding="utf-8")
-    assert text in done.stdout
-    assert "FAIL" not in text
-    assert text.count("| pass |") + text.count("| not here |") == NUMBER - 1
-    assert f"| device | {use_device().name} (" in text
-    assert "target tokens a second" in text
-    assert "| training in float32 | pass |" in text
-    if sys.platform.startswith("linux"):
-        words = r"pass .* 2 processes: after 3 updates the weights differ .* by \d\.\de-\d\d"
-        assert re.search(words, text)
-    assert str(Path.home()) not in text

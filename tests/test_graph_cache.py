@@ -198,7 +198,7 @@ DECODING = """
         for parameter in model.get_parameters():
             parameter.set_data(parameter * scale)
         for decoder in (cached, plain):
-            ids = greedy_search(decoder, source, 12)
+            ids = greedy_search(decoder, source, 5)
             found.append([[int(i) for i in one.ids] for one in ids])
     cache = _of_this_process()
     print(json.dumps({"found": found, "counts": [cache.hits, cache.misses, cache.refused]}))

@@ -252,7 +252,7 @@ def test_half_precision_learns_to_translate_as_well(name):
         model = small_model(vocab_size=len(tokenizers.source))
         step = TrainStep(model, adam(model), label_smoothing=0.1, precision=chosen)
         with graph_mode():
-            for _ in range(250):
+            for _ in range(100):
                 step(5e-3, arrays)
             translations = Translator(model, tokenizers).translate(list(text.source))
         scores[chosen] = score(translations, text.target).bleu
