@@ -1,11 +1,12 @@
 """A model cut over two processes is the model: tensor parallel, optimizer sharding, pipeline.
 
-The job itself, two processes of step_llm.course.cuts that compare their parts with the whole, is a
-cell of lesson 10, which `make test` runs and checks. Here is what one process can show.
+The job is real: `msrun` starts step_llm.course.cuts, as lesson 10 does, and each process compares
+its part with the whole.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
@@ -19,6 +20,58 @@ from step_llm.training.distributed import Group
 from step_llm.training.pipeline import Pipeline
 from step_llm.training.sharded_optimizer import ShardedOptimizer, shares_of
 from step_llm.training.tensor_parallel import InputShare, OutputShare, cut_layers
+from tests.support.msrun import end, said, start
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each process says of each cut: {cut: [of process 0, of process 1]}."""
+    logs = tmp_path_factory.mktemp("job") / "logs"
+    process = start(2, ["-m", "step_llm.course.cuts"], logs, MS_NODE_TIMEOUT="120")
+    try:
+        assert process.wait(timeout=300) == 0, said(logs)
+    finally:
+        end(logs)
+    cuts = {}
+    for rank in (0, 1):
+        for line in (logs / f"worker_{rank}.log").read_text(encoding="utf-8").splitlines():
+            if line.startswith('{"cut"'):
+                values = json.loads(line)
+                assert values["rank"] == rank
+                cuts.setdefault(values["cut"], []).append(values)
+    assert {cut: len(both) for cut, both in cuts.items()} == dict.fromkeys(
+        ("tensor", "optimizer", "pipeline"), 2
+    )
+    return cuts
+
+
+@pytest.mark.slow
+def test_half_of_each_layer_gives_the_whole_loss_and_its_part_of_the_gradient(found):
+    for one in found["tensor"]:
+        assert one["cut_loss"] == pytest.approx(one["loss"], rel=1e-6)
+        assert one["gradient_difference"] < 1e-5
+        # Embeddings, positions, LayerNorms and the last bias of each part are whole.
+        assert one["own_weights"] < 0.6 * one["weights"]
+
+
+@pytest.mark.slow
+def test_half_of_adam_makes_the_same_updates(found):
+    first, second = found["optimizer"]
+    assert first["own_bytes"] + second["own_bytes"] == first["bytes"] == second["bytes"]
+    assert abs(first["own_bytes"] - second["own_bytes"]) < 0.05 * first["bytes"]
+    for one in (first, second):
+        assert one["weight_difference"] < 1e-5
+
+
+@pytest.mark.slow
+def test_two_stages_give_the_gradient_of_the_whole_batch(found):
+    first, second = found["pipeline"]
+    assert second["own_loss"] == pytest.approx(second["loss"], rel=1e-6)
+    for one in (first, second):
+        assert one["gradient_difference"] < 1e-5
+
+
+# ------------------------------------------------------------------------------- without msrun
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="it is read from Linux")
